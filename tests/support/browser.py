@@ -1,0 +1,62 @@
+"""Debian's Chromium, driven by Playwright, and axe on its pages."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+NAMES = ("chromium", "google-chrome")
+# Chromium runs as root in a container, and may not ask the network for anything of its own.
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def chromium_path() -> str:
+    """Return the installed browser; `make test` installs one."""
+    found = next((path for path in map(shutil.which, NAMES) if path), None)
+    if found is None:
+        message = f"none of {', '.join(NAMES)} is installed: run make test, which installs Debian's chromium"
+        raise RuntimeError(message)
+    return found
+
+
+@contextmanager
+def launched_browser() -> Iterator[Browser]:
+    """Run a headless browser with an empty profile."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+class Complaints:
+    """What the browser complains of on its console, refused responses (401, 403 …) excepted."""
+
+    def __init__(self, page: Page) -> None:
+        self.found: list[str] = []
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.found.append(str(error)))
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"} and not message.text.startswith("Failed to load resource"):
+            self.found.append(f"{message.type}: {message.text}")
+
+
+def axe_violations(page: Page) -> list[str]:
+    """Run axe on the page and return one line for each violation: rule, help, the elements."""
+    results = Axe().run(page)
+    return [
+        f"{violation['id']}: {violation['help']}: {'; '.join(str(node['target']) for node in violation['nodes'])}"
+        for violation in results.response["violations"]
+    ]
