@@ -18,7 +18,6 @@ extensions = [
     "sphinx.ext.napoleon",
     *sorted(path.stem for path in OWN_EXTENSIONS.glob("[!_]*.py")),
 ]
-suppress_warnings = ["toc.empty_glob"]  # a folder may still wait for its first page
 exclude_patterns = ["_build", "_extensions", "_generated"]
 
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "fieldlist", "smartquotes"]
