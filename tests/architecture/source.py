@@ -18,8 +18,17 @@ class Module:
     """One file of the package."""
 
     path: str
-    lines: int
+    text: str
     tree: ast.Module
+
+    @property
+    def lines(self) -> int:
+        """How long the file is."""
+        return len(self.text.splitlines())
+
+    def text_of(self, node: ast.stmt) -> str:
+        """Return the lines of a statement."""
+        return "\n".join(self.text.splitlines()[node.lineno - 1 : node.end_lineno])
 
 
 @cache
@@ -30,7 +39,7 @@ def modules() -> tuple[Module, ...]:
 
 def _module(path: Path) -> Module:
     text = path.read_text(encoding="utf-8")
-    return Module(path.relative_to(SOURCE).as_posix(), len(text.splitlines()), ast.parse(text))
+    return Module(path.relative_to(SOURCE).as_posix(), text, ast.parse(text))
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import statistics
 import subprocess
 import sys
@@ -18,6 +19,8 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50
 MAX_MEDIAN_FUNCTION_LINES = 12
 MAX_PARAMETERS = 6
+MAX_EXCUSES = 5
+EXCUSE = re.compile(r"noqa: PLR0913 - \w")  # the reason stands beside it
 WIRING = ("extension.py", "features.py")
 
 # Who touches `app.config`, and why. Everything else asks `kernel.settings`.
@@ -65,9 +68,13 @@ def test_no_function_asks_for_more_than_six_parameters():
         f"{module.path}:{function.name}: {_parameters(function)}"
         for module in modules()
         for function in functions(module.tree)
-        if _parameters(function) > MAX_PARAMETERS
+        if _parameters(function) > MAX_PARAMETERS and not EXCUSE.search(module.text_of(function))
     ]
     assert crowded == []
+
+
+def test_excuses_for_more_parameters_stay_rare():
+    assert sum(len(EXCUSE.findall(module.text)) for module in modules()) <= MAX_EXCUSES
 
 
 def test_imports_stand_at_the_top_of_the_file():
