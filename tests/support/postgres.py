@@ -32,7 +32,7 @@ def _package() -> Path:
 
 PACKAGE = _package()
 
-# Tests kill workers, never the server's machine: nothing here needs to survive a power cut.
+# Tests kill workers and servers, never the machine: commits reach the kernel, and need not reach the disk.
 CONFIGURATION = """
 listen_addresses = ''
 unix_socket_directories = '{sockets}'
@@ -40,7 +40,6 @@ unix_socket_permissions = 0700
 max_connections = 300
 shared_buffers = 64MB
 fsync = off
-synchronous_commit = off
 full_page_writes = off
 autovacuum = off
 timezone = 'UTC'

@@ -1,0 +1,64 @@
+"""The parts that other tests rest on do what they are trusted to do."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from tests.support.browser import axe_violations
+from tests.support.visitor import Answer, Visitor, csrf_token
+
+
+def test_every_test_has_a_database_of_its_own(postgres, postgres_url):
+    engine = sa.create_engine(postgres_url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE mark (id integer)"))
+        assert connection.execute(sa.text("SHOW server_version_num")).scalar_one().startswith("18")
+    other = sa.create_engine(postgres.url(name := postgres.create_database()))
+    with other.connect() as connection:
+        assert not sa.inspect(connection).has_table("mark")
+    engine.dispose()
+    other.dispose()
+    postgres.drop_database(name)
+
+
+def test_a_server_of_ones_own_crashes_and_comes_back_with_its_rows(own_postgres):
+    engine = sa.create_engine(own_postgres.url("postgres"), poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE mark AS SELECT 7 AS id"))
+    own_postgres.stop("immediate")
+    with pytest.raises(sa.exc.OperationalError):
+        engine.connect()
+    own_postgres.start()
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT id FROM mark")).scalar_one() == 7
+
+
+def test_a_killed_worker_is_replaced_and_the_others_go_on(serve):
+    server = serve(workers=2)
+    visitor = Visitor(server.url)
+    dead = server.kill_worker()
+    assert visitor.get("/").text == "open"
+    server.wait_for_workers(2, without=dead)
+    assert {int(visitor.get("/process").text) for _ in range(40)} <= set(server.worker_pids())
+
+
+def test_a_visitor_keeps_and_drops_cookies_as_told():
+    visitor = Visitor("http://127.0.0.1:1")
+    visitor._keep_cookies(Answer(200, [("Set-Cookie", "a=1; Path=/"), ("Set-Cookie", "b=2; HttpOnly")], b""))
+    assert visitor.cookies == {"a": "1", "b": "2"}
+    thief = visitor.copy()
+    visitor._keep_cookies(Answer(200, [("Set-Cookie", "a=; Max-Age=0; Path=/")], b""))
+    assert visitor.cookies == {"b": "2"}
+    assert thief.cookies == {"a": "1", "b": "2"}
+
+
+def test_a_forms_token_is_found_wherever_it_stands():
+    assert csrf_token('<form><input type="hidden" value="x&amp;y" name="csrf_token"></form>') == "x&y"
+    with pytest.raises(AssertionError, match="no csrf_token"):
+        csrf_token('<form><input name="username"></form>')
+
+
+def test_axe_finds_what_it_should(page):
+    page.set_content("<html lang=en><title>t</title><main><h1>t</h1><img src='data:,'></main></html>")
+    assert [line.split(":")[0] for line in axe_violations(page)] == ["image-alt"]
