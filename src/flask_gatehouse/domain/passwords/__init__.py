@@ -1,0 +1,100 @@
+"""Passwords: what one may be, how it is hashed, where its digest stands. The only writer of `gatehouse_password`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, select, update
+
+from flask_gatehouse.kernel.database import insert_into
+from flask_gatehouse.kernel.schema import ACTIVE, password, user
+
+from .hashing import Hasher, HashingPool, Verdict
+from .rules import PasswordRules, normalised
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from flask_gatehouse.kernel.clock import Instant
+
+__all__ = [
+    "Credential",
+    "Hasher",
+    "HashingPool",
+    "PasswordRules",
+    "Verdict",
+    "find_credential",
+    "forget",
+    "lock_credential",
+    "normalised",
+    "recent_digests",
+    "replace_digest",
+    "store",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A user with the digest of the password, read in one statement.
+
+    Attributes:
+        digest: None when the user has no password.
+        temporary_until: set when the password must be replaced at login, and dies then.
+    """
+
+    user_id: int
+    username: str
+    state: str
+    epoch: int
+    digest: str | None
+    temporary_until: Instant | None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the user may log in."""
+        return self.state == ACTIVE
+
+
+_QUERY = select(
+    user.c.id, user.c.username, user.c.state, user.c.epoch, password.c.digest, password.c.temporary_until
+).select_from(user.outerjoin(password, password.c.user_id == user.c.id))
+
+
+def find_credential(connection: Connection, name_key: str | None) -> Credential | None:
+    """Return user and digest by name key; an impossible name costs the same statement."""
+    row = connection.execute(_QUERY.where(user.c.username_key == (name_key or ""))).one_or_none()
+    return None if row is None else Credential(*row)
+
+
+def lock_credential(connection: Connection, user_id: int) -> Credential | None:
+    """Return user and digest by id, the user row locked until the transaction ends."""
+    query = _QUERY.where(user.c.id == user_id).with_for_update(of=user)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Credential(*row)
+
+
+def store(
+    connection: Connection, user_id: int, digest: str, now: Instant, temporary_until: Instant | None = None
+) -> None:
+    """Set the user's password digest, whatever stood there."""
+    values = {"digest": digest, "changed_at": now, "temporary_until": temporary_until}
+    statement = insert_into(connection, password).values(user_id=user_id, **values)
+    connection.execute(statement.on_conflict_do_update(index_elements=[password.c.user_id], set_=values))
+
+
+def replace_digest(connection: Connection, user_id: int, verified: str, digest: str) -> bool:
+    """Rehash: replace the digest only while it is still the one that was verified (rule 1)."""
+    statement = update(password).where(password.c.user_id == user_id, password.c.digest == verified)
+    return connection.execute(statement.values(digest=digest)).rowcount == 1
+
+
+def forget(connection: Connection, user_id: int) -> None:
+    """Leave the user without a password; only a reset gives a new one."""
+    connection.execute(delete(password).where(password.c.user_id == user_id))
+
+
+def recent_digests(connection: Connection, limit: int = 200) -> list[str]:
+    """Return the newest digests, to see which scheme and cost most rows have."""
+    query = select(password.c.digest).order_by(password.c.user_id.desc()).limit(limit)
+    return list(connection.execute(query).scalars())

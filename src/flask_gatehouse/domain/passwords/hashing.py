@@ -1,0 +1,203 @@
+"""Argon2id in a bounded pool, equal work for users who do not exist, old schemes that verify and upgrade."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import threading
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from enum import Enum
+from typing import TYPE_CHECKING, TypeVar
+
+from argon2 import PasswordHasher, Type
+from argon2.exceptions import InvalidHashError, VerificationError
+from werkzeug.security import check_password_hash, generate_password_hash
+
+from flask_gatehouse.kernel.errors import HashingBusyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+T = TypeVar("T")
+WAIT_SECONDS = 5.0
+WAITING_PLACES = 2
+RESERVED_PLACES = 1
+NICENESS = 5
+_WERKZEUG = ("scrypt:", "pbkdf2:")
+
+
+class Verdict(Enum):
+    """What checking a password against a digest gave."""
+
+    WRONG = "wrong"
+    RIGHT = "right"
+    RIGHT_OUTDATED = "right, and the digest is of an older scheme or cost"
+
+    def __bool__(self) -> bool:
+        """Be true when the password was right."""
+        return self is not Verdict.WRONG
+
+
+class HashingPool:
+    """One hashing thread a process, with few places to wait: a flood of logins finds a closed door, not a queue.
+
+    The thread starts at first use, so after any fork, and runs at a lower priority than the people inside.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._taken = 0
+        self._executor: ThreadPoolExecutor | None = None
+
+    def run(self, work: Callable[[], T], *, is_inside: bool = False) -> T:
+        """Run the work in the pool and return its result.
+
+        Args:
+            work: hashes or verifies.
+            is_inside: for people with a live session; one place is kept for them.
+
+        Raises:
+            HashingBusyError: no place to wait, or not done within 5 s.
+        """
+        future = self._submit(work, is_inside=is_inside)
+        try:
+            return future.result(timeout=WAIT_SECONDS)
+        except FutureTimeoutError as error:
+            future.cancel()
+            msg = "hashing took too long"
+            raise HashingBusyError(msg) from error
+
+    def _submit(self, work: Callable[[], T], *, is_inside: bool) -> Future[T]:
+        places = 1 + WAITING_PLACES + (RESERVED_PLACES if is_inside else 0)
+        with self._lock_of_this_process():
+            if self._taken >= places:
+                msg = "all places of the hashing pool are taken"
+                raise HashingBusyError(msg)
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(1, "gatehouse-hash", initializer=_lower_priority)
+            self._taken += 1
+            future = self._executor.submit(work)
+        future.add_done_callback(self._release)
+        return future
+
+    def _lock_of_this_process(self) -> threading.Lock:
+        if self._pid != os.getpid():
+            self._lock, self._executor, self._taken = threading.Lock(), None, 0
+            self._pid = os.getpid()
+        return self._lock
+
+    def _release(self, _future: Future[T]) -> None:
+        with self._lock:
+            self._taken -= 1
+
+
+def _lower_priority() -> None:
+    if hasattr(os, "setpriority"):
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
+class Hasher:
+    """Hashes and verifies with one set of parameters.
+
+    Args:
+        cost: Argon2id memory in KiB, passes, lanes.
+        pool: where the work runs.
+        pepper: keyed step with a secret kept outside the database; empty for none.
+    """
+
+    def __init__(self, cost: tuple[int, int, int], pool: HashingPool, pepper: str = "") -> None:
+        memory, passes, lanes = cost
+        self._argon2 = PasswordHasher(time_cost=passes, memory_cost=memory, parallelism=lanes, type=Type.ID)
+        self._pool = pool
+        self._pepper = pepper.encode("utf-8", "surrogateescape")
+        self._mark = f"pepper:{hashlib.sha256(b'gatehouse ' + self._pepper).hexdigest()[:8]}:" if pepper else ""
+        self._dummy: str | None = None
+        self._dummy_like = ""
+
+    def hash(self, value: str, *, is_inside: bool = False) -> str:
+        """Return the digest of a normalised password.
+
+        Raises:
+            HashingBusyError: the pool is full.
+        """
+        return self._pool.run(lambda: self._hash(value), is_inside=is_inside)
+
+    def verify(self, digest: str | None, value: str, *, is_inside: bool = False) -> Verdict:
+        """Check a normalised password; without a digest do the same work and say `WRONG`.
+
+        Raises:
+            HashingBusyError: the pool is full.
+        """
+        return self._pool.run(lambda: self._verify(digest, value), is_inside=is_inside)
+
+    def imitate(self, digests: Iterable[str]) -> None:
+        """Make the dummy of the scheme and cost that most of these digests have (rule 9)."""
+        common = Counter(_parameters(digest) for digest in digests).most_common(1)
+        self._dummy_like, self._dummy = (common[0][0] if common else ""), None
+        self._dummy_digest()
+
+    def _hash(self, value: str) -> str:
+        return self._mark + self._argon2.hash(self._seasoned(value))
+
+    def _seasoned(self, value: str) -> bytes:
+        raw = value.encode("utf-8", "surrogatepass")
+        return hmac.digest(self._pepper, raw, "sha256").hex().encode() if self._pepper else raw
+
+    def _verify(self, digest: str | None, value: str) -> Verdict:
+        if digest is None:
+            self._check(self._dummy_digest(), value)
+            return Verdict.WRONG
+        if not self._check(digest, value):
+            return Verdict.WRONG
+        return Verdict.RIGHT_OUTDATED if self._is_outdated(digest) else Verdict.RIGHT
+
+    def _check(self, digest: str, value: str) -> bool:
+        if digest.startswith(_WERKZEUG):
+            return check_password_hash(digest, value)
+        if digest.startswith("pepper:"):
+            mark, plain = digest[: len("pepper:12345678:")], digest[len("pepper:12345678:") :]
+            return self._matches(plain, self._seasoned(value)) and mark == self._mark
+        return self._matches(digest, value.encode("utf-8", "surrogatepass"))
+
+    def _matches(self, digest: str, raw: bytes) -> bool:
+        try:
+            return self._argon2.verify(digest, raw)
+        except (VerificationError, InvalidHashError):
+            return False
+
+    def _is_outdated(self, digest: str) -> bool:
+        if not digest.startswith(self._mark or "$argon2"):
+            return True
+        return self._argon2.check_needs_rehash(digest.removeprefix(self._mark))
+
+    def _dummy_digest(self) -> str:
+        if self._dummy is None:
+            nothing = os.urandom(16).hex()
+            if self._dummy_like.startswith(_WERKZEUG):
+                self._dummy = generate_password_hash(nothing, method=self._dummy_like)
+            elif self._dummy_like:
+                self._dummy = self._mark + _argon2_like(self._dummy_like).hash(self._seasoned(nothing))
+            else:
+                self._dummy = self._hash(nothing)
+        return self._dummy
+
+
+def _parameters(digest: str) -> str:
+    """Return the part of a digest that names scheme and cost."""
+    if digest.startswith(_WERKZEUG):
+        return digest.partition("$")[0]
+    plain = digest[digest.find("$argon2") :]
+    return "$".join(plain.split("$")[:4])
+
+
+def _argon2_like(parameters: str) -> PasswordHasher:
+    numbers = dict(part.split("=") for part in parameters.rpartition("$")[2].split(","))
+    return PasswordHasher(
+        time_cost=int(numbers["t"]), memory_cost=int(numbers["m"]), parallelism=int(numbers["p"]), type=Type.ID
+    )

@@ -1,0 +1,75 @@
+"""What a password may be. Whole values are compared; nothing is trimmed; no composition rules."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+
+from zxcvbn.frequency_lists import FREQUENCY_LISTS
+
+from flask_gatehouse.kernel.errors import WeakPassword
+
+MAX_LENGTH = 1024
+SHORTEST_EVER = 8
+GUIDANCE = (
+    "Use a phrase of several words, or let your password manager make one. "
+    "Every character counts, blanks too; common passwords and your own name are refused."
+)
+
+
+def normalised(password: str) -> str:
+    """Return the password in NFC, the form that is hashed and compared (NIST SP 800-63B 3.1.1.2)."""
+    return unicodedata.normalize("NFC", password)
+
+
+@cache
+def common_passwords() -> frozenset[str]:
+    """Return the common passwords of policy length, case-folded.
+
+    They come from the frequency list of the package zxcvbn (MIT), extended by the same words with the endings
+    people add to reach a length.
+    """
+    listed = FREQUENCY_LISTS["passwords"]
+    found = {normalised(word).casefold() for word in listed}
+    found |= {word + ending for word in listed[:2000] for ending in ("1", "12", "123", "1234", "!", "123!")}
+    return frozenset(word for word in found if len(word) >= SHORTEST_EVER)
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordRules:
+    """The rules of one app.
+
+    Attributes:
+        shortest: fewest code points (ASVS V6.2.1).
+        context_words: names of the service, refused as passwords like one's own name.
+    """
+
+    shortest: int
+    context_words: frozenset[str] = frozenset()
+
+    def require(self, password: str, username: str, email: str | None = None) -> str:
+        """Return the password in the form that is hashed.
+
+        Raises:
+            WeakPassword: it breaks a rule; the text says which, and never repeats the password.
+        """
+        value = normalised(password)
+        if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
+            msg = "Control characters cannot be part of a password."
+            raise WeakPassword(msg)
+        if len(value) < self.shortest:
+            msg = f"Too short: use {self.shortest} characters or more. {GUIDANCE}"
+            raise WeakPassword(msg)
+        if len(value) > MAX_LENGTH:
+            msg = f"Too long: {MAX_LENGTH} characters at most."
+            raise WeakPassword(msg)
+        folded = value.casefold()
+        if folded in common_passwords() or folded in self.context_words:
+            msg = f"This is a commonly used password: choose another. {GUIDANCE}"
+            raise WeakPassword(msg)
+        own = {username.casefold(), (email or "").casefold(), (email or "").partition("@")[0].casefold()} - {""}
+        if folded in own:
+            msg = f"This is your own name: choose another. {GUIDANCE}"
+            raise WeakPassword(msg)
+        return value

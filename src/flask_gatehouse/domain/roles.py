@@ -1,0 +1,179 @@
+"""Roles, grants and the last administrator. The only writer of the role, grant and guard tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import and_, delete, func, insert, or_, select, update
+
+from flask_gatehouse.kernel.database import insert_into
+from flask_gatehouse.kernel.errors import SetupError, UnknownRole
+from flask_gatehouse.kernel.identity import ADMIN
+from flask_gatehouse.kernel.schema import ACTIVE, grant, guard, password, role, role_permission, user
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import Connection
+
+    from flask_gatehouse.kernel.clock import Instant
+
+FIRST_ADMIN, LAST_ADMIN = "first-admin", "last-admin"
+ROLE_MAX = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """User holds role.
+
+    Attributes:
+        until_at: when it ends; None: never.
+    """
+
+    role: str
+    until_at: Instant | None
+    granted_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What a user may do by role, to compare one user's reach with another's."""
+
+    is_admin: bool
+    permissions: frozenset[str]
+
+    def covers(self, other: Rights) -> bool:
+        """Tell whether these rights are a superset of the other's."""
+        return self.is_admin or (not other.is_admin and other.permissions <= self.permissions)
+
+
+class Roles:
+    """The roles of one app: built in, declared in code, or made at run time in the database."""
+
+    def __init__(self) -> None:
+        self.in_code: dict[str, frozenset[str]] = {}
+
+    def declare(self, name: str, permissions: Iterable[str]) -> None:
+        """Declare a role in code.
+
+        Raises:
+            SetupError: it is the built-in one, or declared twice.
+        """
+        key = name.casefold()
+        if key == ADMIN or key in self.in_code or not key or len(key) > ROLE_MAX:
+            msg = f"role {name!r} is built in, declared twice, or no name"
+            raise SetupError(msg)
+        self.in_code[key] = frozenset(permissions)
+
+    def require(self, connection: Connection, name: str) -> str:
+        """Return the role's key.
+
+        Raises:
+            UnknownRole: there is none of this name.
+        """
+        key = name.casefold()
+        if key == ADMIN or key in self.in_code:
+            return key
+        if connection.execute(select(role.c.name).where(role.c.name == key)).one_or_none() is None:
+            msg = "There is no role of this name."
+            raise UnknownRole(msg)
+        return key
+
+    def create(self, connection: Connection, name: str, permissions: Iterable[str], now: Instant) -> bool:
+        """Make a role at run time; False when the name is taken."""
+        key = name.casefold()
+        if key == ADMIN or key in self.in_code:
+            return False
+        statement = insert_into(connection, role).values(name=key, created_at=now).on_conflict_do_nothing()
+        if connection.execute(statement).rowcount != 1:
+            return False
+        rows = [{"role": key, "permission": permission} for permission in sorted(set(permissions))]
+        if rows:
+            connection.execute(insert(role_permission), rows)
+        return True
+
+    def all(self, connection: Connection) -> dict[str, frozenset[str] | None]:
+        """Return every role with its permissions, by name; None stands for every permission."""
+        found: dict[str, frozenset[str] | None] = {ADMIN: None, **self.in_code}
+        query = select(role.c.name, role_permission.c.permission).outerjoin(
+            role_permission, role_permission.c.role == role.c.name
+        )
+        stored: dict[str, set[str]] = {}
+        for name, permission in connection.execute(query):
+            stored.setdefault(name, set()).update({permission} - {None})
+        found.update({name: frozenset(permissions) for name, permissions in stored.items()})
+        return dict(sorted(found.items()))
+
+    def permissions_of_role(self, connection: Connection, key: str) -> Rights:
+        """Return what a role allows."""
+        if key == ADMIN:
+            return Rights(is_admin=True, permissions=frozenset())
+        stored = connection.execute(select(role_permission.c.permission).where(role_permission.c.role == key))
+        return Rights(is_admin=False, permissions=self.in_code.get(key, frozenset()) | frozenset(stored.scalars()))
+
+    def rights_of(self, connection: Connection, user_id: int, now: Instant) -> Rights:
+        """Return what a user's present grants allow."""
+        keys = [held.role for held in self.grants_of(connection, user_id, now)]
+        rights = [self.permissions_of_role(connection, key) for key in keys]
+        everything: frozenset[str] = frozenset().union(*(right.permissions for right in rights))
+        return Rights(is_admin=any(right.is_admin for right in rights), permissions=everything)
+
+    def grants_of(self, connection: Connection, user_id: int, now: Instant) -> list[Grant]:
+        """Return a user's present grants, by role name."""
+        query = select(grant.c.role, grant.c.until_at, grant.c.granted_at).where(
+            grant.c.user_id == user_id, or_(grant.c.until_at.is_(None), grant.c.until_at > now)
+        )
+        return [Grant(*row) for row in connection.execute(query.order_by(grant.c.role))]
+
+    def names_of(self, connection: Connection, user_ids: Iterable[int], now: Instant) -> dict[int, list[str]]:
+        """Return the role names of several users at once."""
+        query = select(grant.c.user_id, grant.c.role).where(
+            grant.c.user_id.in_(list(user_ids)), or_(grant.c.until_at.is_(None), grant.c.until_at > now)
+        )
+        found: dict[int, list[str]] = {}
+        for user_id, name in connection.execute(query.order_by(grant.c.role)):
+            found.setdefault(user_id, []).append(name)
+        return found
+
+    def add_grant(
+        self, connection: Connection, user_id: int, key: str, now: Instant, *, by: int | None, until_at: Instant | None
+    ) -> None:
+        """Grant a role, or change when a grant ends."""
+        values = {"until_at": until_at, "granted_by": by, "granted_at": now}
+        statement = insert_into(connection, grant).values(user_id=user_id, role=key, **values)
+        columns = [grant.c.user_id, grant.c.role]
+        connection.execute(statement.on_conflict_do_update(index_elements=columns, set_=values))
+
+    def drop_grant(self, connection: Connection, user_id: int, key: str) -> bool:
+        """Withdraw a role; False when it was not held."""
+        statement = delete(grant).where(grant.c.user_id == user_id, grant.c.role == key)
+        return connection.execute(statement).rowcount == 1
+
+    def lock_admins(self, connection: Connection) -> None:
+        """Let one change at a time through that could take the last administrator away (rule 24)."""
+        connection.execute(update(guard).where(guard.c.name == LAST_ADMIN).values(at=guard.c.at))
+
+    def lasting_admins(self, connection: Connection) -> frozenset[int]:
+        """Return users who are active, can log in and hold `admin` without end."""
+        query = (
+            select(grant.c.user_id)
+            .join(user, and_(user.c.id == grant.c.user_id, user.c.state == ACTIVE))
+            .join(password, password.c.user_id == grant.c.user_id)
+            .where(grant.c.role == ADMIN, grant.c.until_at.is_(None))
+        )
+        return frozenset(connection.execute(query).scalars())
+
+    def claim_first_admin(self, connection: Connection, user_id: int | None, now: Instant) -> bool:
+        """Spend the claim to be the first administrator; True for exactly one caller, ever (rule 25)."""
+        statement = (
+            insert_into(connection, guard)
+            .values(name=FIRST_ADMIN, user_id=user_id, at=now)
+            .on_conflict_do_nothing(index_elements=[guard.c.name])
+        )
+        return connection.execute(statement).rowcount == 1
+
+    def is_first_admin_open(self, connection: Connection) -> bool:
+        """Tell whether the claim is unspent."""
+        query = select(func.count()).select_from(guard).where(guard.c.name == FIRST_ADMIN)
+        return connection.execute(query).scalar_one() == 0

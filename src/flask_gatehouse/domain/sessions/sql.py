@@ -1,0 +1,236 @@
+"""Session rows in SQL, with the one hot read of a protected request. The only writer of `gatehouse_session`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, bindparam, delete, insert, select, update
+
+from flask_gatehouse.kernel.identity import ADMIN, FOREVER, Identity, Proof
+from flask_gatehouse.kernel.schema import ACTIVE, grant, role_permission, session, user
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection
+
+    from flask_gatehouse.kernel.clock import Instant
+    from flask_gatehouse.kernel.database import Database
+
+PURGED_AT_ONCE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A row of `gatehouse_session`, its digest left out."""
+
+    id: int
+    public_id: str
+    user_id: int
+    is_pending: bool
+    is_remembered: bool
+    epoch: int
+    created_at: Instant
+    seen_at: Instant
+    expires_at: Instant
+    proofs: str
+    agent: str
+    address: str
+    data: str
+
+
+_ROW = (
+    session.c.id,
+    session.c.public_id,
+    session.c.user_id,
+    session.c.is_pending,
+    session.c.is_remembered,
+    session.c.epoch,
+    session.c.created_at,
+    session.c.seen_at,
+    session.c.expires_at,
+    session.c.proofs,
+    session.c.agent,
+    session.c.address,
+    session.c.data,
+)
+_WIDTH = len(_ROW)
+
+_LIVE = (
+    select(*_ROW, user.c.username, user.c.email, user.c.state, user.c.epoch, grant.c.role, grant.c.until_at)
+    .add_columns(role_permission.c.permission)
+    .select_from(
+        session.join(user, user.c.id == session.c.user_id)
+        .outerjoin(grant, grant.c.user_id == user.c.id)
+        .outerjoin(role_permission, role_permission.c.role == grant.c.role)
+    )
+    .where(session.c.digest == bindparam("digest"))
+)
+
+
+@lru_cache(maxsize=4096)
+def decode_proofs(text: str) -> tuple[Proof, ...]:
+    """Return proofs from their stored text; frozen values, so that equal texts share them."""
+    parts = (item.split(":") for item in text.split(",") if item)
+    return tuple(Proof(method, int(at), kind) for method, kind, at in parts)
+
+
+class SqlSessions:
+    """Session rows of one app.
+
+    Args:
+        database: where they are.
+        code_roles: role name → permissions, for roles declared in code; may grow while the app is built.
+    """
+
+    def __init__(self, database: Database, code_roles: Mapping[str, frozenset[str]]) -> None:
+        self._code_roles = code_roles
+        self._live = database.prepare(_LIVE)
+        digest = bindparam("at_digest")
+        self._touch = database.prepare(
+            update(session).where(session.c.digest == digest).values(seen_at=bindparam("seen_at"))
+        )
+        self._save = database.prepare(
+            update(session).where(session.c.digest == digest).values(data=bindparam("data"))
+        )
+
+    def find_live(self, digest: bytes, now: Instant) -> tuple[SessionRow, Identity, int, bool] | None:
+        """Return row, identity, the user's epoch and whether the user is active. One statement, all rows fetched."""
+        rows = self._live.rows({"digest": digest})
+        if not rows:
+            return None
+        first = rows[0]
+        row = SessionRow(*first[:_WIDTH])
+        username, email, state, user_epoch = first[_WIDTH : _WIDTH + 4]
+        return row, self._identity(row, username, email, rows, now), user_epoch, state == ACTIVE
+
+    def _identity(
+        self, row: SessionRow, username: str, email: str | None, rows: Sequence[Any], now: Instant
+    ) -> Identity:
+        roles: set[str] = set()
+        permissions: set[str] = set()
+        granted_until = FOREVER
+        for found in rows:
+            name, until_at, permission = found[-3:]
+            if name is None or (until_at is not None and until_at <= now):
+                continue
+            if name not in roles:
+                roles.add(name)
+                permissions |= self._code_roles.get(name, frozenset())
+                granted_until = min(granted_until, until_at or FOREVER)
+            if permission is not None:
+                permissions.add(permission)
+        proofs = decode_proofs(row.proofs)
+        return Identity(
+            row.user_id,
+            username,
+            email,
+            tuple(sorted(roles)),
+            frozenset(permissions),
+            ADMIN in roles,
+            proofs,
+            max((proof.at for proof in proofs), default=0),
+            granted_until,
+            row.public_id,
+            "session",
+        )
+
+    def touch(self, digest: bytes, now: Instant) -> bool:
+        """Write the last-seen time if the session still lives; never an upsert (rule 11)."""
+        return self._touch.write({"at_digest": digest, "seen_at": now}) == 1
+
+    def save_data(self, digest: bytes, data: str) -> bool:
+        """Write the app's session keys if the session still lives (rule 11)."""
+        return self._save.write({"at_digest": digest, "data": data}) == 1
+
+    def lock_pending(self, connection: Connection, digest: bytes) -> SessionRow | None:
+        """Return a pending login's row, locked."""
+        query = select(*_ROW).where(session.c.digest == digest, session.c.is_pending.is_(True)).with_for_update()
+        row = connection.execute(query).one_or_none()
+        return None if row is None else SessionRow(*row)
+
+    def lock(self, connection: Connection, digest: bytes) -> SessionRow | None:
+        """Return an active session's row, locked."""
+        query = select(*_ROW).where(session.c.digest == digest, session.c.is_pending.is_(False)).with_for_update()
+        row = connection.execute(query).one_or_none()
+        return None if row is None else SessionRow(*row)
+
+    @staticmethod
+    def proofs_of(row: SessionRow) -> tuple[Proof, ...]:
+        """Return what was shown in a session."""
+        return decode_proofs(row.proofs)
+
+    def insert(self, connection: Connection, row: SessionRow, digest: bytes) -> None:
+        """Insert a row; its id is given by the database."""
+        values = {column.name: getattr(row, column.name) for column in _ROW if column.name != "id"}
+        connection.execute(insert(session).values(digest=digest, **values))
+
+    def rotate(self, connection: Connection, row: SessionRow, digest: bytes, *, with_data: bool) -> bool:
+        """Write a session's new digest, proofs, epoch and times; False when the row is gone (rule 11)."""
+        values: dict[str, object] = {"digest": digest, "proofs": row.proofs, "epoch": row.epoch}
+        values |= {"seen_at": row.seen_at, "expires_at": row.expires_at, "is_pending": False}
+        if with_data:
+            values["data"] = row.data
+        return connection.execute(update(session).where(session.c.id == row.id).values(**values)).rowcount == 1
+
+    def drop_by_digest(self, connection: Connection, digest: bytes) -> bool:
+        """Delete the session of a digest."""
+        return connection.execute(delete(session).where(session.c.digest == digest)).rowcount == 1
+
+    def drop_one(self, connection: Connection, user_id: int, public_id: str) -> bool:
+        """Delete one session of a user by its public id."""
+        statement = delete(session).where(session.c.user_id == user_id, session.c.public_id == public_id)
+        return connection.execute(statement).rowcount == 1
+
+    def drop_all(self, connection: Connection, user_id: int, *, but: str = "") -> tuple[str, ...]:
+        """Delete a user's sessions, one public id spared; return the public ids of the active ones that ended."""
+        statement = delete(session).where(session.c.user_id == user_id, session.c.public_id != but)
+        rows = connection.execute(statement.returning(session.c.public_id, session.c.is_pending)).all()
+        return tuple(public_id for public_id, is_pending in rows if not is_pending)
+
+    def drop_oldest(self, connection: Connection, user_id: int, *, keep: int) -> tuple[str, ...]:
+        """Delete a user's oldest sessions, pending ones too, until `keep` are left."""
+        order = (session.c.created_at.desc(), session.c.id.desc())
+        query = select(session.c.id).where(session.c.user_id == user_id).order_by(*order).offset(keep)
+        surplus = list(connection.execute(query).scalars())
+        if not surplus:
+            return ()
+        statement = delete(session).where(session.c.id.in_(surplus)).returning(session.c.public_id)
+        return tuple(connection.execute(statement).scalars())
+
+    def purge_expired(self, connection: Connection, now: Instant) -> None:
+        """Delete a few rows past their end, so that the table stays as small as what lives."""
+        query = select(session.c.id).where(session.c.expires_at <= now).limit(PURGED_AT_ONCE)
+        expired = list(connection.execute(query.with_for_update(skip_locked=True)).scalars())
+        if expired:
+            connection.execute(delete(session).where(session.c.id.in_(expired)))
+
+    def of_user(self, connection: Connection, user_id: int) -> list[SessionRow]:
+        """Return a user's active sessions, newest first; the caller leaves out those whose time has passed."""
+        query = (
+            select(*_ROW)
+            .select_from(session.join(user, and_(user.c.id == session.c.user_id, user.c.epoch == session.c.epoch)))
+            .where(session.c.user_id == user_id, session.c.is_pending.is_(False))
+            .order_by(session.c.created_at.desc(), session.c.id.desc())
+        )
+        return [SessionRow(*row) for row in connection.execute(query)]
+
+    def page(self, connection: Connection, *, after: int = 0, limit: int = 50) -> list[tuple[SessionRow, str]]:
+        """Return active sessions of all users with their login names, newest first, paged by key."""
+        query = (
+            select(*_ROW, user.c.username)
+            .select_from(session.join(user, and_(user.c.id == session.c.user_id, user.c.epoch == session.c.epoch)))
+            .where(session.c.is_pending.is_(False))
+            .order_by(session.c.id.desc())
+            .limit(limit)
+        )
+        if after:
+            query = query.where(session.c.id < after)
+        return [(SessionRow(*row[:_WIDTH]), row[_WIDTH]) for row in connection.execute(query)]
+
+    def find_public(self, connection: Connection, public_id: str) -> SessionRow | None:
+        """Return an active session by its public id."""
+        row = connection.execute(select(*_ROW).where(session.c.public_id == public_id)).one_or_none()
+        return None if row is None else SessionRow(*row)

@@ -1,0 +1,66 @@
+"""The limits, as data."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+
+WRONG_BEFORE_DELAY = 5
+FIRST_DELAY = 30 * SECOND
+LONGEST_DELAY = HOUR
+WRONG_BEFORE_DISABLED = 100
+"""NIST SP 800-63B 3.2.2: at most 100 consecutive failures on one account."""
+STREAK_LIFE = 24 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Limits of one endpoint.
+
+    Attributes:
+        name: part of the counters' keys.
+        per_address: charges an IPv4 address or an IPv6 /64 has in one window.
+        per_target: charges one target has in one window.
+        window: its length in microseconds.
+    """
+
+    name: str
+    per_address: int = 20
+    per_target: int = 10
+    window: int = 10 * MINUTE
+
+
+LOGIN = Rule("login")
+REGISTER = Rule("register")
+STEP_UP = Rule("step-up", per_address=60)
+CHANGE = Rule("change", per_address=60)
+RESET = Rule("reset")
+
+
+def delay_after(wrong: int) -> int:
+    """Return how long an account waits after so many wrong answers in a row: 30 s at 5, doubling to 1 h."""
+    if wrong < WRONG_BEFORE_DELAY:
+        return 0
+    doublings = min(wrong - WRONG_BEFORE_DELAY, 16)
+    return min(FIRST_DELAY << doublings, LONGEST_DELAY)
+
+
+def address_keys(address: str) -> list[tuple[str, int]]:
+    """Return the prefixes an address is charged to, narrowest first, each with the factor of its limit.
+
+    IPv6 charges its /64, /56 and /48; an IPv4-mapped address is the IPv4 one it maps.
+    """
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return [("unknown", 1)]
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return [(str(parsed), 1)]
+    prefixes = ((64, 1), (56, 4), (48, 16))
+    return [(str(ipaddress.ip_network((parsed, length), strict=False)), factor) for length, factor in prefixes]

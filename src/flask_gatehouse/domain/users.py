@@ -1,0 +1,156 @@
+"""User rows: login names, states, the session epoch. The only writer of `gatehouse_user`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select, update
+
+from flask_gatehouse.kernel.database import insert_into
+from flask_gatehouse.kernel.errors import InvalidEmail, InvalidName
+from flask_gatehouse.kernel.keys import new_public_id
+from flask_gatehouse.kernel.schema import ACTIVE, CLOSED, user
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Row
+
+    from flask_gatehouse.kernel.clock import Instant
+
+NAME_MIN, NAME_MAX, EMAIL_MAX = 3, 80, 254
+NAME_PATTERN = re.compile(r"[A-Za-z0-9_.-]{3,80}")
+_SEARCH = re.compile(r"[A-Za-z0-9_.-]{1,80}")
+_EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f<>,;:\"()\[\]\\]{1,64}@[A-Za-z0-9.-]{1,189}")
+
+
+@dataclass(frozen=True, slots=True)
+class UserRecord:
+    """A user row as read.
+
+    Attributes:
+        state: `active`, `suspended` or `closed`.
+        epoch: counter; a bump ends older sessions and links.
+    """
+
+    id: int
+    username: str
+    email: str | None
+    state: str
+    epoch: int
+    created_at: Instant
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the user may log in and be logged in."""
+        return self.state == ACTIVE
+
+
+_COLUMNS = (user.c.id, user.c.username, user.c.email, user.c.state, user.c.epoch, user.c.created_at)
+
+
+def _record(row: Row[Any] | None) -> UserRecord | None:
+    return None if row is None else UserRecord(*row)
+
+
+def require_name(name: str) -> str:
+    """Return the login name if it can be one.
+
+    Raises:
+        InvalidName: it does not fit; the whole name is matched, before any case folding.
+    """
+    if not NAME_PATTERN.fullmatch(name):
+        msg = f"{NAME_MIN} to {NAME_MAX} characters: letters A to Z, digits and _ . - only"
+        raise InvalidName(msg)
+    return name
+
+
+def require_email(email: str | None) -> str | None:
+    """Return the address if it can be one, None for an empty one.
+
+    Raises:
+        InvalidEmail: it cannot.
+    """
+    if not email:
+        return None
+    if len(email) > EMAIL_MAX or not _EMAIL.fullmatch(email) or ".." in email:
+        msg = "an e-mail address looks like name@example.org"
+        raise InvalidEmail(msg)
+    return email
+
+
+def name_key(name: str) -> str | None:
+    """Return the key by which a name is unique, or None when no user can have that name."""
+    return name.lower() if NAME_PATTERN.fullmatch(name) else None
+
+
+def find(connection: Connection, user_id: int, *, lock: bool = False) -> UserRecord | None:
+    """Return a user by id; with `lock` nobody else changes the row until the transaction ends."""
+    query = select(*_COLUMNS).where(user.c.id == user_id)
+    return _record(connection.execute(query.with_for_update() if lock else query).one_or_none())
+
+
+def find_by_name(connection: Connection, name: str) -> UserRecord | None:
+    """Return a user by login name, upper and lower case aside."""
+    query = select(*_COLUMNS).where(user.c.username_key == (name_key(name) or ""))
+    return _record(connection.execute(query).one_or_none())
+
+
+def create(connection: Connection, name: str, email: str | None, now: Instant) -> UserRecord | None:
+    """Insert an active user and return it, or None when the name is taken."""
+    statement = (
+        insert_into(connection, user)
+        .values(username=name, username_key=name.lower(), email=email, state=ACTIVE, epoch=0, created_at=now)
+        .on_conflict_do_nothing(index_elements=[user.c.username_key])
+        .returning(*_COLUMNS)
+    )
+    return _record(connection.execute(statement).one_or_none())
+
+
+def set_state(connection: Connection, user_id: int, state: str) -> None:
+    """Set the state and bump the epoch: sessions of before do not come back with a restore."""
+    connection.execute(update(user).where(user.c.id == user_id).values(state=state, epoch=user.c.epoch + 1))
+
+
+def bump_epoch(connection: Connection, user_id: int) -> int:
+    """End all older sessions and links of the user; return the new epoch."""
+    statement = update(user).where(user.c.id == user_id).values(epoch=user.c.epoch + 1).returning(user.c.epoch)
+    return int(connection.execute(statement).scalar_one())
+
+
+def set_email(connection: Connection, user_id: int, email: str | None) -> None:
+    """Store the address, unverified."""
+    connection.execute(update(user).where(user.c.id == user_id).values(email=email))
+
+
+def close(connection: Connection, user_id: int) -> None:
+    """Close a user and erase name and address; the row and its id stay."""
+    gone = f"closed.{user_id}.{new_public_id()}"
+    values = {"state": CLOSED, "username": gone, "username_key": gone, "email": None}
+    connection.execute(update(user).where(user.c.id == user_id).values(**values))
+
+
+def count_by_state(connection: Connection) -> dict[str, int]:
+    """Return how many users are in each state."""
+    rows = connection.execute(select(user.c.state, func.count()).group_by(user.c.state))
+    return {state: int(count) for state, count in rows}
+
+
+def page(connection: Connection, *, search: str = "", after: str = "", limit: int = 50) -> list[UserRecord]:
+    """Return users in order of their name key, those after a given key: paged by key, however many there are.
+
+    Args:
+        connection: where to read.
+        search: start of the login name, upper and lower case aside; taken literally.
+        after: the last name key of the page before.
+        limit: at most so many.
+    """
+    if search and not _SEARCH.fullmatch(search):
+        return []
+    query = select(*_COLUMNS).order_by(user.c.username_key).limit(limit)
+    if after:
+        query = query.where(user.c.username_key > after.lower())
+    if search:
+        prefix = search.lower()
+        query = query.where(user.c.username_key >= prefix, user.c.username_key < prefix + "~")
+    return [UserRecord(*row) for row in connection.execute(query)]

@@ -1,0 +1,309 @@
+"""Wire everything together, and nothing else: no rule stands here."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from flask import current_app
+from flask_wtf.csrf import generate_csrf
+
+from . import features, migrations
+from .domain import audit, passwords, policy, roles, sessions, throttle
+from .flows import register
+from .flows.services import Services
+from .http import respond
+from .http.context import WIRED, Wired
+from .http.cookie import GatehouseSessionInterface
+from .http.flask_login import GatehouseLoginManager, User
+from .http.gate import Gate
+from .http.headers import FixedHeaders
+from .http.labels import Label
+from .http.origin import Origins
+from .http.rights import can
+from .http.routes import Openings, RouteRow, RouteTable
+from .kernel import settings as settings_module
+from .kernel.clock import Clock, micros
+from .kernel.database import Database, open_engine
+from .kernel.errors import DatabaseUnavailableError, HashingBusyError, SetupError
+from .kernel.identity import APP, FOREVER, Identity
+from .kernel.keys import KeyRing
+from .kernel.schema import mirror
+from .web import blueprint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from flask import Blueprint, Flask
+    from flask.typing import ResponseReturnValue
+    from sqlalchemy import Engine
+
+    from .domain.users import UserRecord
+    from .kernel.feature import Factor
+    from .kernel.settings import Problem, Settings
+
+EXTENSION = "gatehouse"
+BUILT_IN_PERMISSIONS = {
+    "users:read": "See users, their roles and sessions",
+    "users:suspend": "Suspend and restore users",
+    "users:unlock": "Zero a user's count of wrong passwords",
+    "roles:grant": "Grant and withdraw roles",
+    "sessions:revoke": "End other users' sessions",
+    "audit:read": "Read the audit log",
+}
+
+log = logging.getLogger("flask_gatehouse")
+
+
+class Gatehouse:
+    """The extension. `Gatehouse(app)` closes every route of the app that does not say `@public`.
+
+    Args:
+        app: the Flask app; None to call `init_app` later.
+        db: Flask-SQLAlchemy's extension, to live in the app's own database.
+    """
+
+    def __init__(self, app: Flask | None = None, *, db: Any = None) -> None:
+        self._policy = policy.Policy()
+        self._roles = roles.Roles()
+        self._openings = Openings()
+        self._factors: list[Factor] = []
+        self.clock: Clock = Clock()
+        for name, meaning in BUILT_IN_PERMISSIONS.items():
+            self._policy.declare(name, meaning)
+        if app is not None:
+            self.init_app(app, db=db)
+
+    # -- what an app says -----------------------------------------------------------------------------------------
+
+    def permission(self, name: str, meaning: str) -> None:
+        """Declare a permission such as `invoice:refund`, with a sentence for administrators.
+
+        Raises:
+            SetupError: the name is not `resource:action`.
+        """
+        self._policy.declare(name, meaning)
+
+    def role(self, name: str, permissions: Iterable[str]) -> None:
+        """Declare a role in code; it is read-only everywhere else.
+
+        Raises:
+            SetupError: the name is taken, or a permission is not declared.
+        """
+        held = tuple(permissions)
+        for permission in held:
+            if permission not in self._policy.permissions:
+                msg = f"role {name!r}: declare permission {permission!r} first, with gate.permission()"
+                raise SetupError(msg)
+        self._roles.declare(name, held)
+
+    def rule(
+        self, permission: str
+    ) -> Callable[[Callable[[Identity, Any], bool]], Callable[[Identity, Any], bool]]:
+        """Narrow a permission by a rule over the object, for administrators too. Decorates `rule(identity, obj)`."""
+
+        def add(function: Callable[[Identity, Any], bool]) -> Callable[[Identity, Any], bool]:
+            self._policy.add_rule(permission, function)
+            return function
+
+        return add
+
+    def protect(self, blueprint: Blueprint, label: Label) -> None:
+        """Put a label on every route of a blueprint, nested ones too."""
+        self._openings.protected.append((blueprint, label))
+
+    def public(self, blueprint_or_endpoint: Blueprint | str) -> None:
+        """Open someone else's blueprint or endpoint; routes in it with a label of their own keep it."""
+        self._openings.public.append(blueprint_or_endpoint)
+
+    def csrf_exempt(self, blueprint_or_endpoint: Blueprint | str) -> None:
+        """Spare a webhook the CSRF token; it must prove itself otherwise."""
+        self._openings.csrf_exempt.append(blueprint_or_endpoint)
+
+    def create_user(
+        self, name: str, password: str, email: str | None = None, roles: Iterable[str] = ()
+    ) -> User:
+        """Make a user, inside an app context.
+
+        Args:
+            name: the login name.
+            password: checked by the same rules as at registration.
+            email: stored unverified.
+            roles: names of roles to grant.
+
+        Raises:
+            InvalidName, NameTaken, WeakPassword, InvalidEmail, UnknownRole: nothing was made.
+        """
+        app = cast("Flask", current_app._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001 - werkzeug's documented way
+        self.prepare_database(app)
+        held = self.services(app)
+        created = register.create(held, register.NewUser(name, password, email), roles, APP)
+        return _user_of(held, created)
+
+    # -- what commands ask ----------------------------------------------------------------------------------------
+
+    def services(self, app: Flask) -> Services:
+        """Return the wired domain objects of an app."""
+        return cast("Wired", app.extensions[WIRED]).services
+
+    def settings(self, app: Flask) -> Settings:
+        """Return the settings of an app."""
+        return self.services(app).settings
+
+    def problems(self, app: Flask) -> list[Problem]:
+        """Return what makes the app's settings unsafe to serve with."""
+        return settings_module.problems(self.settings(app), app.config, relaxed=app.debug or app.testing)
+
+    def route_table(self, app: Flask) -> list[RouteRow]:
+        """Return every route with what guards it."""
+        return self._table(app).rows()
+
+    def prepare_database(self, app: Flask) -> None:
+        """Bring a SQLite database up to date; a PostgreSQL one must be.
+
+        Raises:
+            SchemaOutdatedError: the schema is old: run `gatehouse db upgrade`.
+            DatabaseUnavailableError: the database does not answer.
+        """
+        migrations.prepare(self.services(app).database)
+
+    # -- wiring ---------------------------------------------------------------------------------------------------
+
+    def init_app(self, app: Flask, *, db: Any = None) -> None:
+        """Guard an app.
+
+        Args:
+            app: the Flask app.
+            db: Flask-SQLAlchemy's extension, initialised for this app: its engine is used, and `gatehouse_user`
+                stands in its metadata for foreign keys.
+
+        Raises:
+            SettingsError: a setting is unknown or cannot be read.
+            SetupError: the app has a LoginManager or another Gatehouse already.
+        """
+        if EXTENSION in app.extensions:
+            msg = "the app has a Gatehouse already"
+            raise SetupError(msg)
+        loaded = settings_module.load(app.config)
+        GatehouseLoginManager().init_app(app)
+        engine = _engine(app, loaded, db)
+        wired = self._wire(app, loaded, Database(engine))
+        app.extensions[EXTENSION] = self
+        app.extensions[WIRED] = wired
+        app.session_interface = GatehouseSessionInterface(wired)
+        app.register_blueprint(blueprint(loaded), url_prefix=loaded.url_prefix or None)
+        _configure_flask_wtf(app, wired)
+        _fill_templates(app, loaded)
+        app.register_error_handler(DatabaseUnavailableError, _unavailable)
+        app.register_error_handler(HashingBusyError, _unavailable)
+
+    def _wire(self, app: Flask, loaded: Settings, database: Database) -> Wired:
+        held = self._services(app, loaded, database)
+        table = RouteTable(app, self._openings, self._policy)
+        origins = Origins(loaded.origins, loaded.trusted_proxies)
+        wired = Wired(held, origins, finish=_finish_later)
+        gate = Gate(wired, table, FixedHeaders(loaded.csp), lambda served: self._make_ready(served, wired, table))
+        wired.finish = gate.finish
+        gate.stand_first(app)
+        app.extensions["gatehouse_routes"] = table
+        return wired
+
+    def _table(self, app: Flask) -> RouteTable:
+        return cast("RouteTable", app.extensions["gatehouse_routes"])
+
+    def _services(self, app: Flask, loaded: Settings, database: Database) -> Services:
+        keys = KeyRing(loaded.secret_key, loaded.secret_key_fallbacks)
+        strict = loaded.profile == "strict"
+        life = sessions.Lifetimes.of(
+            loaded.session_idle,
+            loaded.session_absolute,
+            loaded.admin_idle,
+            min(loaded.session_absolute, settings_module.STRICT_ADMIN_ABSOLUTE) if strict else loaded.session_absolute,
+            loaded.remember,
+        )
+        store = sessions.SqlSessions(database, self._roles.in_code)
+        fresh = micros(loaded.fresh)
+        on = features.switched_on(loaded.features)
+        return Services(
+            settings=loaded,
+            clock=self.clock,
+            keys=keys,
+            database=database,
+            hasher=passwords.Hasher(loaded.argon2, passwords.HashingPool(), loaded.pepper),
+            password_rules=passwords.PasswordRules(loaded.password_min, _context_words(app)),
+            sessions=sessions.Sessions(store, life, loaded.session_protection, loaded.max_sessions),
+            roles=self._roles,
+            throttle=throttle.Throttle(database, keys, is_on=loaded.throttle == "on"),
+            audit=audit.AuditLog(keys),
+            policy=self._policy,
+            freshness=policy.Freshness(fresh, min(fresh, micros(settings_module.ADMIN_FRESH))),
+            factors=(*self._factors, *(factor for feature in on for factor in feature.factors)),
+        )
+
+    def _make_ready(self, app: Flask, wired: Wired, table: RouteTable) -> bool:
+        """Check everything once before the first request; False: the app refuses to serve."""
+        found = self.problems(app)
+        for problem in found:
+            log.critical("refusing to serve: %s: %s", problem.setting, problem.text)
+        if found:
+            return False
+        if app.login_manager.__class__ is not GatehouseLoginManager:  # type: ignore[attr-defined]
+            msg = "the app made a second LoginManager: remove it, Gatehouse brings its own (app.login_manager)"
+            raise SetupError(msg)
+        if app.debug or app.testing:
+            wired.origins.relax()
+        table.require_sound()
+        self.prepare_database(app)
+        held = wired.services
+        with held.reading() as connection:
+            held.hasher.imitate(passwords.recent_digests(connection))
+        return True
+
+
+def _finish_later(*_: object) -> None:
+    """Stand in until the gate is made."""
+
+
+def _engine(app: Flask, loaded: Settings, db: Any) -> Engine:
+    if db is None:
+        url = loaded.database_url or f"sqlite:///{Path(app.instance_path) / 'gatehouse.sqlite3'}"
+        return open_engine(url)
+    mirror(db.metadata)
+    with app.app_context():
+        return cast("Engine", db.engine)
+
+
+def _context_words(app: Flask) -> frozenset[str]:
+    return frozenset({app.name.casefold(), "gatehouse", "flask-gatehouse", "flask_gatehouse"})
+
+
+def _configure_flask_wtf(app: Flask, wired: Wired) -> None:
+    app.config["WTF_CSRF_SECRET_KEY"] = wired.csrf_keys[0].hex()
+    app.config["WTF_CSRF_TIME_LIMIT"] = None
+    app.config["WTF_CSRF_SSL_STRICT"] = False
+    app.jinja_env.globals["csrf_token"] = generate_csrf
+
+
+def _fill_templates(app: Flask, loaded: Settings) -> None:
+    names = {"can": can}
+    app.jinja_env.globals.update(names)
+    app.jinja_env.globals["gatehouse_registration"] = loaded.registration == "open"
+    app.jinja_env.globals["gatehouse_nonce"] = respond.nonce
+
+
+def _unavailable(error: Exception) -> ResponseReturnValue:
+    log.error("503: %s", error)
+    return respond.unavailable()
+
+
+def _user_of(held: Services, record: UserRecord) -> User:
+    now = held.clock.now()
+    with held.reading() as connection:
+        names = tuple(grant.role for grant in held.roles.grants_of(connection, record.id, now))
+        rights = held.roles.rights_of(connection, record.id, now)
+    identity = Identity(
+        record.id, record.username, record.email, names, rights.permissions, rights.is_admin, (), 0, FOREVER, "", "app"
+    )
+    return User(identity)
+

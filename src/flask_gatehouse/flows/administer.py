@@ -1,0 +1,241 @@
+"""What administrators and commands do to users and roles. Nobody acts on themselves or on more than they are."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flask_gatehouse.domain import passwords, users
+from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.domain.roles import Rights
+from flask_gatehouse.kernel.errors import InvalidFieldError, InvalidReason
+from flask_gatehouse.kernel.identity import ADMIN, Actor, Identity, Source
+from flask_gatehouse.kernel.schema import ACTIVE, CLOSED, SUSPENDED
+
+from . import revoke
+from .outcomes import Refusal, Refused, refused, refused_field
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask_gatehouse.domain.users import UserRecord
+    from flask_gatehouse.kernel.clock import Instant
+
+    from .services import Services, Unit
+
+REASON_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Who acts, why, and from where.
+
+    Attributes:
+        actor: named in the audit log.
+        identity: the acting user; None for the command line, which may do everything.
+        reason: required for what takes something away.
+        source: where the request comes from.
+    """
+
+    actor: Actor
+    identity: Identity | None
+    reason: str = ""
+    source: Source = Source()
+
+
+def require_reason(reason: str, *, is_required: bool) -> str:
+    """Return the reason if it can be recorded.
+
+    Raises:
+        InvalidReason: it is missing, too long, or holds control characters.
+    """
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in reason):
+        msg = "A reason is one line of text, without control characters."
+        raise InvalidReason(msg)
+    if len(reason) > REASON_MAX:
+        msg = f"A reason has at most {REASON_MAX} characters."
+        raise InvalidReason(msg)
+    if is_required and not reason.strip():
+        msg = "Give a reason: it is recorded in the audit log."
+        raise InvalidReason(msg)
+    return reason.strip()
+
+
+def _on_user(
+    services: Services,
+    act: Act,
+    user_id: int,
+    change: Callable[[Unit, UserRecord], Refused | None],
+    *,
+    needs_reason: bool = False,
+) -> UserRecord | Refused:
+    """Run a change on a user after the checks that all of them share, in one transaction."""
+    try:
+        require_reason(act.reason, is_required=needs_reason)
+    except InvalidReason as error:
+        return refused_field(error)
+    with services.unit() as unit:
+        services.roles.lock_admins(unit.connection)
+        target = users.find(unit.connection, user_id, lock=True)
+        if target is None or target.state == CLOSED:
+            return refused(Refusal.NOT_FOUND)
+        if act.identity is not None and act.identity.user_id == user_id:
+            return refused(Refusal.SELF)
+        if not _rights(services, unit, act).covers(services.roles.rights_of(unit.connection, user_id, unit.now)):
+            return refused(Refusal.FORBIDDEN)
+        return change(unit, target) or target
+
+
+def _rights(services: Services, unit: Unit, act: Act) -> Rights:
+    if act.identity is None:
+        return Rights(is_admin=True, permissions=frozenset())
+    return services.roles.rights_of(unit.connection, act.identity.user_id, unit.now)
+
+
+def _is_last_admin(services: Services, unit: Unit, user_id: int) -> bool:
+    return services.roles.lasting_admins(unit.connection) == {user_id}
+
+
+def _record(unit: Unit, act: Act, kind: str, user_id: int | None, **detail: object) -> None:
+    if act.reason.strip():
+        detail["reason"] = act.reason.strip()
+    unit.record(Event(kind, act.actor, user_id, act.source, detail=detail))
+
+
+def suspend(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
+    """Suspend a user: every session is refused at its next request. Needs a reason."""
+
+    def change(unit: Unit, target: UserRecord) -> Refused | None:
+        if _is_last_admin(services, unit, user_id):
+            return refused(Refusal.LAST_ADMIN)
+        if target.state != ACTIVE:
+            return None
+        users.set_state(unit.connection, user_id, SUSPENDED)
+        _, ended = revoke.everything_of(services, unit, user_id)
+        _record(unit, act, "user.suspended", user_id, sessions_ended=list(ended))
+        return None
+
+    return _on_user(services, act, user_id, change, needs_reason=True)
+
+
+def restore(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
+    """Let a suspended user log in again; old sessions stay ended."""
+
+    def change(unit: Unit, target: UserRecord) -> Refused | None:
+        if target.state == SUSPENDED:
+            users.set_state(unit.connection, user_id, ACTIVE)
+            _record(unit, act, "user.restored", user_id)
+        return None
+
+    return _on_user(services, act, user_id, change)
+
+
+def unlock(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
+    """Zero a user's counts of wrong passwords."""
+
+    def change(unit: Unit, _target: UserRecord) -> Refused | None:
+        services.throttle.unlock(unit.connection, user_id, unit.now)
+        _record(unit, act, "user.unlocked", user_id)
+        return None
+
+    return _on_user(services, act, user_id, change)
+
+
+def end_sessions(services: Services, act: Act, user_id: int) -> int | Refused:
+    """End all sessions of a user; return how many. Needs a reason."""
+    ended: list[int] = []
+
+    def change(unit: Unit, _target: UserRecord) -> Refused | None:
+        ended.append(revoke.all_within(services, unit, act.actor, user_id, act.reason.strip(), act.source))
+        return None
+
+    result = _on_user(services, act, user_id, change, needs_reason=True)
+    return result if isinstance(result, Refused) else ended[0]
+
+
+def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
+    """Close a user for good: name and address are erased, password, roles and sessions removed.
+
+    The row and its id stay, so that a host app's own rows keep pointing at something and the id is never reused.
+    """
+
+    def change(unit: Unit, _target: UserRecord) -> Refused | None:
+        if _is_last_admin(services, unit, user_id):
+            return refused(Refusal.LAST_ADMIN)
+        _, ended = revoke.everything_of(services, unit, user_id)
+        passwords.forget(unit.connection, user_id)
+        services.throttle.unlock(unit.connection, user_id, unit.now)
+        for held in services.roles.grants_of(unit.connection, user_id, 0):
+            services.roles.drop_grant(unit.connection, user_id, held.role)
+        users.close(unit.connection, user_id)
+        _record(unit, act, "user.closed", user_id, sessions_ended=list(ended))
+        return None
+
+    return _on_user(services, act, user_id, change)
+
+
+def grant(
+    services: Services, act: Act, user_id: int, role: str, until_at: Instant | None = None
+) -> UserRecord | Refused:
+    """Grant a role, or change when a grant ends; counts from the next request on, everywhere."""
+
+    def change(unit: Unit, _target: UserRecord) -> Refused | None:
+        key = _usable_role(services, unit, act, role)
+        if isinstance(key, Refused):
+            return key
+        if until_at is not None and until_at <= unit.now:
+            return Refused(Refusal.FIELD, 0, "until", "The end of a grant lies in the future.")
+        if key == ADMIN and until_at is not None and _is_last_admin(services, unit, user_id):
+            return refused(Refusal.LAST_ADMIN)
+        services.roles.add_grant(unit.connection, user_id, key, unit.now, by=act.actor.user_id, until_at=until_at)
+        _record(unit, act, "role.granted", user_id, role=key, until=until_at)
+        return None
+
+    return _on_user(services, act, user_id, change)
+
+
+def withdraw(services: Services, act: Act, user_id: int, role: str) -> UserRecord | Refused:
+    """Withdraw a role; it stops counting at the next request, everywhere. Needs a reason."""
+
+    def change(unit: Unit, _target: UserRecord) -> Refused | None:
+        key = _usable_role(services, unit, act, role)
+        if isinstance(key, Refused):
+            return key
+        if key == ADMIN and _is_last_admin(services, unit, user_id):
+            return refused(Refusal.LAST_ADMIN)
+        if not services.roles.drop_grant(unit.connection, user_id, key):
+            return Refused(Refusal.FIELD, 0, "role", "The user does not hold this role.")
+        _record(unit, act, "role.withdrawn", user_id, role=key)
+        return None
+
+    return _on_user(services, act, user_id, change, needs_reason=True)
+
+
+def _usable_role(services: Services, unit: Unit, act: Act, role: str) -> str | Refused:
+    try:
+        key = services.roles.require(unit.connection, role)
+    except InvalidFieldError as error:
+        return refused_field(error)
+    if not _rights(services, unit, act).covers(services.roles.permissions_of_role(unit.connection, key)):
+        return refused(Refusal.FORBIDDEN)
+    return key
+
+
+def create_role(services: Services, act: Act, name: str, permissions: list[str]) -> str | Refused:
+    """Make a role of declared permissions, none of which the actor lacks."""
+    try:
+        users.require_name(name)
+    except InvalidFieldError as error:
+        return Refused(Refusal.FIELD, 0, "role", str(error))
+    unknown = sorted(set(permissions) - services.policy.permissions.keys())
+    if unknown:
+        text = f"Unknown permission {unknown[0]}: declare it with gate.permission()."
+        return Refused(Refusal.FIELD, 0, "permission", text)
+    with services.unit() as unit:
+        if not _rights(services, unit, act).covers(Rights(is_admin=False, permissions=frozenset(permissions))):
+            return refused(Refusal.FORBIDDEN)
+        if not services.roles.create(unit.connection, name, permissions, unit.now):
+            return Refused(Refusal.FIELD, 0, "role", "There is a role of this name already.")
+        _record(unit, act, "role.created", None, role=name.casefold(), permissions=sorted(set(permissions)))
+        return name.casefold()

@@ -1,0 +1,122 @@
+"""Register, and create users by command or code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flask_gatehouse.domain import passwords, throttle, users
+from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.kernel.errors import HashingBusyError, InvalidFieldError, NameTaken
+from flask_gatehouse.kernel.identity import ADMIN, Actor, Source
+
+from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flask_gatehouse.domain.users import UserRecord
+
+    from .services import Services, Unit
+
+TAKEN = "This name is taken."
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class NewUser:
+    """What a user is made of."""
+
+    name: str
+    password: str
+    email: str | None = None
+
+
+def first_admin_code(services: Services) -> str:
+    """Return the one-time code that lets a browser off loopback claim the first administrator (rule 25)."""
+    return services.keys.digest("first-admin-code", "1")
+
+
+def register(services: Services, new: NewUser, source: Source, *, may_claim: bool) -> UserRecord | Refused:
+    """Make a user; nobody is logged in.
+
+    Args:
+        services: the app's services.
+        new: name, password, e-mail address.
+        source: where the request comes from.
+        may_claim: whether this request may become the first administrator where the settings allow that.
+
+    Returns:
+        The user, or a refusal; username registration may say "taken" and is throttled before the lookup.
+    """
+    charge = services.throttle.spend(
+        throttle.REGISTER,
+        source.address,
+        services.clock.now(),
+        target=services.throttle.name_digest(new.name),
+    )
+    if charge.wait:
+        return refused(Refusal.THROTTLED, wait=charge.wait)
+    try:
+        value = _require(services, new)
+        digest = services.hasher.hash(value)
+    except InvalidFieldError as error:
+        return refused_field(error)
+    except HashingBusyError:
+        return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
+    with services.unit() as unit:
+        created = users.create(unit.connection, new.name, new.email or None, unit.now)
+        if created is None:
+            return Refused(Refusal.FIELD, 0, "username", TAKEN)
+        passwords.store(unit.connection, created.id, digest, unit.now)
+        actor = Actor(created.id, created.username)
+        unit.record(Event("user.registered", actor, created.id, source))
+        if services.settings.first_user_admin and may_claim:
+            _claim(services, unit, created, source)
+        return created
+
+
+def _require(services: Services, new: NewUser) -> str:
+    users.require_name(new.name)
+    users.require_email(new.email)
+    return services.password_rules.require(new.password, new.name, new.email)
+
+
+def _claim(services: Services, unit: Unit, created: UserRecord, source: Source) -> None:
+    if not services.roles.claim_first_admin(unit.connection, created.id, unit.now):
+        return
+    actor = Actor(created.id, created.username)
+    services.roles.add_grant(unit.connection, created.id, ADMIN, unit.now, by=None, until_at=None)
+    unit.record(Event("admin.claimed", actor, created.id, source))
+    unit.record(Event("role.granted", actor, created.id, source, detail={"role": ADMIN}))
+
+
+def create(
+    services: Services, new: NewUser, roles: Iterable[str], actor: Actor, *, reason: str = ""
+) -> UserRecord:
+    """Make a user by command or code; spends the claim to be the first administrator.
+
+    Args:
+        services: the app's services.
+        new: name, password, e-mail address.
+        roles: names of roles to grant.
+        actor: who does it.
+        reason: recorded with the event.
+
+    Raises:
+        InvalidName, NameTaken, WeakPassword, InvalidEmail, UnknownRole: nothing was made.
+        HashingBusyError: the hashing pool is full.
+    """
+    digest = services.hasher.hash(_require(services, new), is_inside=True)
+    with services.unit() as unit:
+        keys = [services.roles.require(unit.connection, role) for role in roles]
+        created = users.create(unit.connection, new.name, new.email or None, unit.now)
+        if created is None:
+            raise NameTaken(TAKEN)
+        passwords.store(unit.connection, created.id, digest, unit.now)
+        detail = {"reason": reason} if reason else {}
+        unit.record(Event("user.created", actor, created.id, detail=detail))
+        services.roles.claim_first_admin(unit.connection, created.id, unit.now)
+        for key in sorted(set(keys)):
+            services.roles.add_grant(unit.connection, created.id, key, unit.now, by=actor.user_id, until_at=None)
+            unit.record(Event("role.granted", actor, created.id, detail={"role": key}))
+        return created

@@ -1,0 +1,108 @@
+"""Choose a new password through a one-time link. Nobody sets another's password."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from flask_gatehouse.domain import passwords, throttle, tokens, users
+from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.kernel.errors import HashingBusyError, InvalidFieldError
+from flask_gatehouse.kernel.identity import Actor, Source
+from flask_gatehouse.kernel.keys import secret_digest
+
+from . import revoke
+from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field
+
+if TYPE_CHECKING:
+    from .services import Services
+
+MINUTE = 60 * 1_000_000
+LINK_MICROS = 30 * MINUTE
+STRICT_LINK_MICROS = 10 * MINUTE
+TEMPORARY_MICROS = 24 * 60 * MINUTE
+
+
+def make_link(services: Services, actor: Actor, name: str, reason: str = "") -> str | Refused:
+    """Make a link's secret for an active user; older ones die.
+
+    Args:
+        services: the app's services.
+        actor: who does it.
+        name: the login name.
+        reason: recorded with the event.
+    """
+    life = STRICT_LINK_MICROS if services.settings.profile == "strict" else LINK_MICROS
+    with services.unit() as unit:
+        found = users.find_by_name(unit.connection, name)
+        if found is None or not found.is_active:
+            return refused(Refusal.NOT_FOUND)
+        secret = tokens.issue_link(
+            unit.connection, tokens.RESET_PASSWORD, found.id, found.epoch, now=unit.now, ends_at=unit.now + life
+        )
+        unit.record(Event("password.reset_link", actor, found.id, detail={"reason": reason} if reason else {}))
+        return secret
+
+
+def make_temporary(services: Services, actor: Actor, name: str, reason: str = "") -> str | Refused:
+    """Give an active user a random password that works once, within a day, and must then be replaced.
+
+    All sessions end.
+    """
+    temporary = secrets.token_urlsafe(15)
+    digest = services.hasher.hash(temporary, is_inside=True)
+    with services.unit() as unit:
+        found = users.find_by_name(unit.connection, name)
+        if found is None or not found.is_active:
+            return refused(Refusal.NOT_FOUND)
+        revoke.all_within(services, unit, actor, found.id, reason, Source())
+        passwords.store(unit.connection, found.id, digest, unit.now, temporary_until=unit.now + TEMPORARY_MICROS)
+        services.throttle.unlock(unit.connection, found.id, unit.now)
+        unit.record(Event("password.temporary", actor, found.id, detail={"reason": reason} if reason else {}))
+        return temporary
+
+
+def find(services: Services, secret: str) -> str | None:
+    """Return the login name a live link belongs to; looking consumes nothing."""
+    with services.reading() as connection:
+        found = tokens.find_link(connection, tokens.RESET_PASSWORD, secret, services.clock.now())
+    return found[1] if found else None
+
+
+def complete(services: Services, secret: str, password: str, source: Source) -> int | Refused:
+    """Consume the link and store the new password; all sessions end and nobody is logged in.
+
+    Args:
+        services: the app's services.
+        secret: from the link.
+        password: the new one, as typed.
+        source: where the request comes from.
+
+    Returns:
+        The user's id, or a refusal; of many parallel uses exactly one succeeds.
+    """
+    now = services.clock.now()
+    target = secret_digest(secret).hex()[:32]
+    charge = services.throttle.spend(throttle.RESET, source.address, now, target=target)
+    if charge.wait:
+        return refused(Refusal.THROTTLED, wait=charge.wait)
+    name = find(services, secret)
+    if name is None:
+        return refused(Refusal.GONE)
+    try:
+        digest = services.hasher.hash(services.password_rules.require(password, name))
+    except InvalidFieldError as error:
+        return refused_field(error)
+    except HashingBusyError:
+        return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
+    with services.unit() as unit:
+        consumed = tokens.consume_link(unit.connection, tokens.RESET_PASSWORD, secret, unit.now)
+        stored = passwords.lock_credential(unit.connection, consumed[0]) if consumed else None
+        if consumed is None or stored is None or not stored.is_active or stored.epoch != consumed[1]:
+            return refused(Refusal.GONE)
+        passwords.store(unit.connection, stored.user_id, digest, unit.now)
+        _, ended = revoke.everything_of(services, unit, stored.user_id)
+        services.throttle.unlock(unit.connection, stored.user_id, unit.now)
+        detail: dict[str, object] = {"sessions_ended": list(ended)}
+        unit.record(Event("password.reset", Actor(stored.user_id, stored.username), stored.user_id, source, detail=detail))
+        return stored.user_id

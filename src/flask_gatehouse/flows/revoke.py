@@ -1,0 +1,82 @@
+"""End sessions: one, all others, all. The only flow that other flows call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask_gatehouse.domain import tokens, users
+from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.kernel.identity import Actor, Identity, Source
+
+from .outcomes import Refusal, Refused, refused
+
+if TYPE_CHECKING:
+    from .services import Services, Unit
+
+
+def everything_of(services: Services, unit: Unit, user_id: int, *, but: str = "") -> tuple[int, tuple[str, ...]]:
+    """End all sessions and links of a user, one session spared: for other flows, within their transaction.
+
+    Returns:
+        The new epoch, which the spared session must be rotated to, and the public ids that ended.
+    """
+    epoch = users.bump_epoch(unit.connection, user_id)
+    ended = services.sessions.store.drop_all(unit.connection, user_id, but=but)
+    tokens.drop_links(unit.connection, user_id)
+    return epoch, ended
+
+
+def one(services: Services, identity: Identity, public_id: str, source: Source) -> Refused | int:
+    """End one of one's own sessions by its public id."""
+    with services.unit() as unit:
+        if not services.sessions.store.drop_one(unit.connection, identity.user_id, public_id):
+            return refused(Refusal.NOT_FOUND)
+        _record(unit, Actor.of(identity), identity.user_id, source, (public_id,), "")
+        return 1
+
+
+def others(services: Services, identity: Identity, source: Source) -> int:
+    """End one's own sessions but the present one; return how many."""
+    with services.unit() as unit:
+        ended = services.sessions.store.drop_all(unit.connection, identity.user_id, but=identity.session_id)
+        _record(unit, Actor.of(identity), identity.user_id, source, ended, "")
+        return len(ended)
+
+
+def all_own(services: Services, identity: Identity, source: Source) -> int:
+    """End all of one's own sessions, the present one too; return how many."""
+    return all_of(services, Actor.of(identity), identity.user_id, "", source)
+
+
+def all_of(services: Services, actor: Actor, user_id: int, reason: str, source: Source) -> int:
+    """End all sessions of a user; return how many ended. Whether the actor may is the caller's question."""
+    with services.unit() as unit:
+        return all_within(services, unit, actor, user_id, reason, source)
+
+
+def all_within(  # noqa: PLR0913 - who, whom, why and from where are each their own value
+    services: Services, unit: Unit, actor: Actor, user_id: int, reason: str, source: Source
+) -> int:
+    """End all sessions of a user within another flow's transaction; return how many."""
+    _, ended = everything_of(services, unit, user_id)
+    _record(unit, actor, user_id, source, ended, reason)
+    return len(ended)
+
+
+def by_public_id(services: Services, actor: Actor, public_id: str, reason: str) -> int | Refused:
+    """End any session by its public id, from the command line."""
+    with services.unit() as unit:
+        row = services.sessions.store.find_public(unit.connection, public_id)
+        if row is None or not services.sessions.store.drop_one(unit.connection, row.user_id, public_id):
+            return refused(Refusal.NOT_FOUND)
+        _record(unit, actor, row.user_id, Source(), (public_id,), reason)
+        return 1
+
+
+def _record(  # noqa: PLR0913 - the parts of one event
+    unit: Unit, actor: Actor, user_id: int, source: Source, ended: tuple[str, ...], reason: str
+) -> None:
+    detail: dict[str, object] = {"sessions": list(ended)}
+    if reason:
+        detail["reason"] = reason
+    unit.record(Event("session.ended", actor, user_id, source, detail=detail))

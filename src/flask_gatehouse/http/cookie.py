@@ -1,0 +1,370 @@
+"""Flask's session interface over `domain.sessions`: cookie names, flags, and when to re-issue.
+
+A user's `flask.session` lives in the session row; a guest's is a signed cookie and costs no row. The object is
+also the request's own record of who is asking, looked up at first need and never twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import secrets
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from flask.json.tag import TaggedJSONSerializer
+from flask.sessions import SessionInterface, SessionMixin
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+
+from flask_gatehouse.domain.sessions import Gone, Issued
+from flask_gatehouse.kernel.errors import DatabaseUnavailableError
+from flask_gatehouse.kernel.identity import Identity, Source
+from flask_gatehouse.kernel.keys import secret_digest
+
+from .schemes import cookie_value, has_token_scheme
+
+if TYPE_CHECKING:
+    from flask import Flask, Request
+    from flask.wrappers import Response
+
+    from .context import Wired
+    from .origin import Origin
+
+KEY = "flask_gatehouse"
+CARRIED_MAX = 8192
+COOKIE_MAX = 4096
+GUEST_SECONDS = 31 * 86400
+AGENT_MAX = 256
+OURS = frozenset({"_user_id", "_fresh", "_id", "_remember", "_remember_seconds"})
+"""Keys Flask-Login writes: they count only when written in this process, and are never stored (rule 15)."""
+NOT_CARRIED = OURS | {"csrf_token", "_permanent"}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+log = logging.getLogger("flask_gatehouse.session")
+tagged = TaggedJSONSerializer()
+
+
+@lru_cache(maxsize=2048)
+def clean_agent(agent: str) -> str:
+    """Return a user agent without control characters, 256 characters at most (ASVS V1.3.3)."""
+    return _CONTROL.sub(" ", agent)[:AGENT_MAX].strip()
+
+
+class GuardedSession(SessionMixin):
+    """`flask.session`, and what this request knows of who is asking. Nothing is read before it is asked for.
+
+    Attributes:
+        secret: secret of the active session that identifies the request, `""` for a guest.
+        is_consulted: whether identity or session was asked for, found or not (rule 18).
+        passed: labels the gate has let this request through.
+        authorized: permissions asked for by `authorize()`.
+        owed: permissions the view must ask for, because an object rule narrows them (rule 23).
+    """
+
+    modified = False
+    is_consulted = False
+    is_token_read = False
+    secret = ""
+    passed: frozenset[object] = frozenset()
+    owed: frozenset[str] = frozenset()
+    _is_origin_known = False
+    _origin: Origin | None = None
+    _is_loaded = False
+    _identity: Identity | None = None
+    _row_data = ""
+    _data: dict[str, Any] | None = None
+    _guest_cookie = ""
+    _source: Source | None = None
+    _issued: Issued | None = None
+    _pending_secret: str | None = None
+    _pending_cookie: Issued | None = None
+    _drops_pending = False
+    has_left = False
+    is_leaving = False
+
+    def __init__(self, wired: Wired, environ: dict[str, Any]) -> None:
+        self.wired = wired
+        self.environ = environ
+        self.claims: dict[str, Any] = {}
+        self.authorized: set[str] = set()
+
+    @property
+    def origin(self) -> Origin | None:
+        """The origin the request was sent to; None for a foreign Host."""
+        if not self._is_origin_known:
+            self._origin, self._is_origin_known = self.wired.origins.of(self.environ), True
+        return self._origin
+
+    # -- who is asking ------------------------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who the request acts as, read once; None for a guest."""
+        return self._identity if self._is_loaded else self._load()
+
+    def _load(self) -> Identity | None:
+        self._is_loaded = self.is_consulted = True
+        environ = self.environ
+        header = environ.get("HTTP_COOKIE")
+        if not header or has_token_scheme(environ):
+            return None
+        secret = cookie_value(header, self.cookie_name("gatehouse"))
+        if not secret:
+            return None
+        services = self.wired.services
+        now = services.clock.now()
+        found = services.sessions.load(secret, self.agent, now)
+        if isinstance(found, Gone):
+            return None
+        self.secret = secret
+        self._identity = found.identity
+        self._row_data = found.row.data
+        if found.is_seen_due:
+            self._touch(secret, now)
+        return found.identity
+
+    def _touch(self, secret: str, now: int) -> None:
+        try:
+            self.wired.services.sessions.store.touch(secret_digest(secret), now)
+        except DatabaseUnavailableError:
+            log.warning("the last-seen time was not written: the database is busy")
+
+    def cookie_name(self, name: str) -> str:
+        """Return a cookie's name in the form that fits the origin: `__Host-` wherever there is TLS."""
+        return f"__Host-{name}" if self.origin is not None and self.origin.is_secure else name
+
+    @property
+    def agent(self) -> str:
+        """The user agent, cleaned."""
+        return clean_agent(self.environ.get("HTTP_USER_AGENT", ""))
+
+    @property
+    def source(self) -> Source:
+        """Where the request comes from, for the audit log and the throttle."""
+        if self._source is None:
+            address = self.wired.origins.address(self.environ)
+            self._source = Source(address, self.agent, secrets.token_hex(8))
+        return self._source
+
+    @property
+    def pending(self) -> str:
+        """Secret of this browser's pending login, or `""`."""
+        if self._pending_secret is None:
+            self.is_consulted = True
+            header = self.environ.get("HTTP_COOKIE") or ""
+            self._pending_secret = cookie_value(header, self.cookie_name("gatehouse-pending"))
+        return self._pending_secret
+
+    @property
+    def previous(self) -> str:
+        """Secret of the session that a login in this browser replaces, or `""`."""
+        return self.secret if self.identity is not None else ""
+
+    # -- what changes it ----------------------------------------------------------------------------------------
+
+    def adopt(self, issued: Issued) -> Identity | None:
+        """Go on as the session just issued or rotated; its secret goes into the cookie."""
+        self._issued, self._drops_pending = issued, True
+        self.secret, self.has_left, self.is_leaving = issued.secret, False, False
+        self._is_loaded = self.is_consulted = True
+        found = self.wired.services.sessions.load(issued.secret, self.agent, self.wired.services.clock.now())
+        self._identity = None if isinstance(found, Gone) else found.identity
+        self._row_data = "" if isinstance(found, Gone) else found.row.data
+        self._data, self.modified = None, False
+        self.claims.clear()
+        return self._identity
+
+    def hold(self, pending: Issued) -> None:
+        """Keep a pending login in its own cookie; nothing else learns of it (rule 14)."""
+        self._pending_cookie = pending
+        self.claims.clear()
+
+    def leave(self) -> None:
+        """Go on as a guest with nothing carried over; the cookie is cleared."""
+        self._issued, self._identity, self.secret = None, None, ""
+        self._is_loaded = self.is_consulted = self.has_left = self._drops_pending = True
+        self._data, self._row_data, self.modified = {}, "", True
+        self.is_leaving = False
+        self.claims.clear()
+
+    def carried(self) -> str:
+        """Return the guest's own keys as JSON text, to be carried into a new session; nothing from user to user."""
+        if self.identity is not None:
+            return ""
+        kept = {key: value for key, value in self._mapping().items() if key not in NOT_CARRIED}
+        text = tagged.dumps(kept) if kept else ""
+        if len(text) > CARRIED_MAX:
+            log.warning("a guest's session of %s bytes was not carried over: the cap is %s", len(text), CARRIED_MAX)
+            return ""
+        return text
+
+    # -- the mapping --------------------------------------------------------------------------------------------
+
+    def _mapping(self) -> dict[str, Any]:
+        if self._data is None:
+            text = self._row_data if self.identity is not None else ""
+            self._data = (tagged.loads(text) if text else {}) if self.identity is not None else self._guest_data()
+        return self._data
+
+    def _guest_data(self) -> dict[str, Any]:
+        header = self.environ.get("HTTP_COOKIE") or ""
+        self._guest_cookie = cookie_value(header, self.cookie_name("gatehouse-guest"))
+        if not self._guest_cookie:
+            return {}
+        try:
+            found = self.wired.guest_serializer.loads(self._guest_cookie, max_age=GUEST_SECONDS)
+        except BadSignature:
+            return {}
+        return {key: value for key, value in found.items() if key not in OURS} if isinstance(found, dict) else {}
+
+    def _computed(self, key: str) -> Any:
+        if key in self.claims:
+            return self.claims[key]
+        identity = None if self.is_leaving else self.identity
+        if identity is not None and key == "_user_id":
+            return str(identity.user_id)
+        if identity is not None and key == "_fresh":
+            return self.wired.is_fresh(identity)
+        raise KeyError(key)
+
+    def __getitem__(self, key: str) -> Any:
+        """Return a value; Flask-Login's keys are computed, never stored."""
+        if key in OURS:
+            return self._computed(key)
+        if key == "csrf_token":
+            self.is_token_read = True
+            if self.identity is not None:
+                return self.wired.csrf_seed(self.secret)
+        return self._mapping()[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Set a value; what Flask-Login writes is a claim until the login manager has judged it."""
+        if key in OURS:
+            self.claims[key] = value
+            return
+        self._mapping()[key] = value
+        self.modified = True
+
+    def __delitem__(self, key: str) -> None:
+        """Delete a value; without `_user_id` the user leaves."""
+        if key in OURS:
+            was_claimed = self.claims.pop(key, None) is not None
+            if key == "_user_id" and not was_claimed:
+                self.is_leaving = self.identity is not None
+            return
+        del self._mapping()[key]
+        self.modified = True
+
+    def __contains__(self, key: object) -> bool:
+        """Tell whether a value is there."""
+        if key in OURS:
+            try:
+                self._computed(str(key))
+            except KeyError:
+                return False
+            return True
+        return (key == "csrf_token" and self.identity is not None) or key in self._mapping()
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the app's own keys."""
+        return iter(self._mapping())
+
+    def __len__(self) -> int:
+        """Count the app's own keys."""
+        return len(self._mapping())
+
+    def clear(self) -> None:
+        """Forget everything; a user leaves with it, as under Flask-Login."""
+        if self.identity is not None:
+            self.is_leaving = True
+        self._mapping().clear()
+        self.modified = True
+
+    # -- at the end of the request ------------------------------------------------------------------------------
+
+    def store(self, response: Response) -> None:
+        """Write what changed: the row of a user, the cookie of a guest, and a new session id."""
+        if self._issued is not None:
+            self._set(response, "gatehouse", self._issued.secret, self._max_age(self._issued))
+            self._clear(response, "gatehouse-guest")
+        if self._pending_cookie is not None:
+            self._set(response, "gatehouse-pending", self._pending_cookie.secret, None)
+        elif self._drops_pending:
+            self._clear(response, "gatehouse-pending")
+        if self.has_left and self._issued is None:
+            self._clear(response, "gatehouse", is_forced=True)
+            response.headers["Clear-Site-Data"] = '"cache", "storage"'
+        if self.modified:
+            self._store_data(response)
+
+    def _max_age(self, issued: Issued) -> int | None:
+        life = self.wired.services.sessions.life.remember
+        return life // 1_000_000 if issued.is_remembered and life else None
+
+    def _store_data(self, response: Response) -> None:
+        data = {key: value for key, value in self._mapping().items() if key not in OURS}
+        if self.identity is not None:
+            data.pop("csrf_token", None)
+            text = tagged.dumps(data) if data else ""
+            self.wired.services.sessions.store.save_data(secret_digest(self.secret), text)
+        elif data:
+            value = self.wired.guest_serializer.dumps(data)
+            text = value if isinstance(value, str) else value.decode("ascii")
+            if len(text) > COOKIE_MAX - 200:
+                log.error("a guest's session is too large for its cookie and was not stored: keep less in it")
+                return
+            self._set(response, "gatehouse-guest", text, None)
+        else:
+            self._clear(response, "gatehouse-guest")
+
+    def _set(self, response: Response, name: str, value: str, max_age: int | None) -> None:
+        is_secure = self.origin is not None and self.origin.is_secure
+        response.set_cookie(
+            self.cookie_name(name), value, max_age=max_age, secure=is_secure, httponly=True, samesite="Lax", path="/"
+        )
+
+    def _clear(self, response: Response, name: str, *, is_forced: bool = False) -> None:
+        full = self.cookie_name(name)
+        if is_forced or f"{full}=" in (self.environ.get("HTTP_COOKIE") or ""):
+            is_secure = self.origin is not None and self.origin.is_secure
+            response.delete_cookie(full, secure=is_secure, httponly=True, samesite="Lax", path="/")
+
+
+def guest_serializer(keys: tuple[bytes, ...]) -> URLSafeTimedSerializer[str]:
+    """Return the signer of guest cookies.
+
+    Args:
+        keys: the present key first; it signs, the others still verify.
+    """
+    return URLSafeTimedSerializer(
+        list(reversed(keys)),
+        salt="gatehouse-guest",
+        serializer=tagged,
+        signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+    )
+
+
+class GatehouseSessionInterface(SessionInterface):
+    """Opens a lazy session for each request and stores what changed.
+
+    Args:
+        wired: the app's wiring.
+    """
+
+    def __init__(self, wired: Wired) -> None:
+        self._wired = wired
+
+    def open_session(self, app: Flask, request: Request) -> GuardedSession:
+        """Return the request's session; nothing is read yet."""
+        del app
+        session = GuardedSession(self._wired, request.environ)
+        request.environ[KEY] = session
+        return session
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Store what changed and finish the response; a fault of the database answers 503, never half a login."""
+        if not isinstance(session, GuardedSession):
+            return
+        self._wired.finish(app, session, response)

@@ -1,0 +1,94 @@
+"""Ask the policy about the present request, and turn a refusal into an answer."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, NoReturn
+
+from flask import abort, current_app, request
+
+from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.domain.policy import Decision, Reason, Requirement, decide
+from flask_gatehouse.kernel.errors import DatabaseUnavailableError
+from flask_gatehouse.kernel.identity import Actor
+
+from . import respond
+from .context import here, services, wired
+from .origin import is_direct_loopback
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
+
+DENIALS_RECORDED = 20
+
+log = logging.getLogger("flask_gatehouse.gate")
+
+
+def decision_on(requirement: Requirement) -> Decision:
+    """Decide whether the present request meets a requirement."""
+    held = services()
+    return decide(here().identity, requirement, held.freshness, held.clock.now())
+
+
+def enforce(requirement: Requirement) -> None:
+    """Refuse unless the present request meets the requirement."""
+    decision = decision_on(requirement)
+    if not decision:
+        refuse(decision)
+
+
+def refuse(decision: Decision) -> NoReturn:
+    """Answer a refused decision and end the request."""
+    abort(current_app.make_response(answer(decision)))
+
+
+def answer(decision: Decision) -> ResponseReturnValue:
+    """Return the answer to a refused decision; Flask-Login's handlers and signals fire (rule 15).
+
+    Raises:
+        Forbidden: a role or permission is missing, so that the host's own handler can win.
+    """
+    if decision.reason is Reason.GUEST:
+        return current_app.login_manager.unauthorized()  # type: ignore[attr-defined, no-any-return]
+    if decision.reason in {Reason.STALE, Reason.STEP_UP} and not _lacks_factor(decision):
+        return current_app.login_manager.needs_refresh()  # type: ignore[attr-defined, no-any-return]
+    if decision.reason in {Reason.STEP_UP, Reason.ENROL}:
+        return respond.enrol()
+    _record_denial(decision)
+    explain = bool(current_app.debug) and is_direct_loopback(request.environ)
+    respond.forbidden(decision, explain=explain)
+
+
+def _lacks_factor(decision: Decision) -> bool:
+    """Tell whether a second factor is demanded that the user has not enrolled."""
+    if decision.reason is not Reason.STEP_UP:
+        return False
+    identity, held = here().identity, services()
+    if identity is None:
+        return True
+    with held.reading() as connection:
+        return not any(factor.enrolled(connection, identity.user_id) for factor in held.factors)
+
+
+def _record_denial(decision: Decision) -> None:
+    """Record a refusal of an authenticated user (ASVS V16.3.2)."""
+    state = here()
+    identity = state.identity
+    if identity is None:
+        return
+    detail = {"path": request.path[:200], "method": request.method[:16], "missing": decision.missing}
+    event = Event(
+        "access.denied",
+        Actor.of(identity),
+        identity.user_id,
+        state.source,
+        identity.session_id,
+        outcome="refused",
+        detail=detail,
+    )
+    try:
+        with wired().services.unit() as unit:
+            unit.record(event)
+    except DatabaseUnavailableError:
+        log.error("a refusal was not recorded: user %s, %s", identity.user_id, decision.missing)
+        raise

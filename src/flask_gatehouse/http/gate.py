@@ -1,0 +1,167 @@
+"""The gate: before every view, identify, decide, let through or refuse. And the end of every response."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, cast
+
+from flask import current_app, request
+
+from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.domain.policy import decide
+from flask_gatehouse.kernel.errors import DatabaseUnavailableError
+from flask_gatehouse.kernel.identity import GUEST, Actor
+
+from . import respond
+from .context import here
+from .cookie import KEY
+from .decisions import answer
+from .flask_login import end_session, judge_claims
+from .origin import csrf_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask import Flask
+    from flask.typing import ResponseReturnValue
+    from flask.wrappers import Request, Response
+
+    from .context import Wired
+    from .cookie import GuardedSession
+    from .headers import FixedHeaders
+    from .routes import Guard, RouteTable
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+OWN_BODY_MAX = 64 * 1024
+
+log = logging.getLogger("flask_gatehouse.gate")
+
+
+class Gate:
+    """The gate of one app.
+
+    Args:
+        wired: the app's wiring.
+        table: what each route demands.
+        headers: the fixed headers.
+        prepare: run once before the first request is let through; returns False when the app must not serve.
+    """
+
+    def __init__(
+        self, wired: Wired, table: RouteTable, headers: FixedHeaders, prepare: Callable[[Flask], bool]
+    ) -> None:
+        self._wired = wired
+        self._table = table
+        self._headers = headers
+        self._prepare = prepare
+        self._is_ready = False
+        self._lock = threading.Lock()
+        self._freshness = wired.services.freshness
+        self._now = wired.services.clock
+
+    def before_request(self) -> ResponseReturnValue | None:
+        """Let the request through (None) or answer it. Order: Host, size, identity and gate, CSRF."""
+        if not self._is_ready and not self._make_ready():
+            return respond.plain(500, "Internal Server Error")
+        incoming = cast("Request", request._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001 - werkzeug's documented way
+        state: GuardedSession = incoming.environ[KEY]
+        if state.origin is None:
+            return respond.plain(400, "Bad Request: unknown host")
+        rule = incoming.url_rule
+        if rule is None:
+            return None
+        guard = self._table.guard(rule.endpoint)
+        method = incoming.method
+        if guard.methods:
+            guard = guard.of(method)
+        if method not in SAFE and rule.endpoint.startswith("gatehouse."):
+            incoming.max_content_length = OWN_BODY_MAX
+            if (incoming.content_length or 0) > OWN_BODY_MAX:
+                return respond.message(413, "Too large", "This is more than the form takes.")
+        if not guard.requirement.is_public:
+            if method == "OPTIONS" and rule.provide_automatic_options:
+                return None
+            decision = decide(state.identity, guard.requirement, self._freshness, self._now.now())
+            if not decision:
+                return answer(decision)
+            state.owed = guard.owed
+        state.passed = guard.labels
+        return None if method in SAFE else self._check_csrf(guard)
+
+    def _make_ready(self) -> bool:
+        """Prepare once, before any request is let through."""
+        with self._lock:
+            if not self._is_ready:
+                app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - werkzeug's documented way
+                self.stand_first(app)
+                self._is_ready = self._prepare(app)
+        return self._is_ready
+
+    def stand_first(self, app: Flask) -> None:
+        """Run before every other before_request, those of extensions initialised earlier too (rule 19)."""
+        functions = app.before_request_funcs.setdefault(None, [])
+        if self.before_request in functions:
+            functions.remove(self.before_request)
+        functions.insert(0, self.before_request)
+
+    def _check_csrf(self, guard: Guard) -> ResponseReturnValue | None:
+        if guard.is_csrf_exempt or current_app.config.get("WTF_CSRF_ENABLED") is False:
+            return None
+        fault = csrf_fault(self._wired.origins, self._wired.csrf_keys)
+        if fault is None:
+            return None
+        state = here()
+        if state.identity is not None:
+            self._record_csrf(state, fault)
+        text = f"This form cannot be taken: {fault}. Reload the page and send it again."
+        return respond.message(403, "Forbidden", text)
+
+    def _record_csrf(self, state: GuardedSession, fault: str) -> None:
+        identity = state.identity
+        actor = Actor.of(identity) if identity else GUEST
+        user_id = identity.user_id if identity else None
+        detail = {"why": fault, "path": request.path[:200]}
+        event = Event("csrf.refused", actor, user_id, state.source, outcome="refused", detail=detail)
+        with self._wired.services.unit() as unit:
+            unit.record(event)
+
+    def finish(self, app: Flask, state: GuardedSession, response: Response) -> None:
+        """End a response: withhold what was not authorised, store the session, add the headers."""
+        del app
+        if state.owed and response.status_code < 400 and not state.owed <= state.authorized:  # noqa: PLR2004
+            self._withhold(state, response)
+        try:
+            self._settle(state, response)
+        except DatabaseUnavailableError:
+            _turn_into(response, respond.plain(503, "The service is not available at the moment.", wait=5_000_000))
+        headers = response.headers
+        if state.is_consulted:
+            response.vary.add("Cookie")
+            if state.is_token_read or state.identity is not None:
+                headers["Cache-Control"] = "no-store"
+        self._headers.add_to(headers, is_secure=state.origin is not None and state.origin.is_secure)
+
+    @staticmethod
+    def _settle(state: GuardedSession, response: Response) -> None:
+        if state.claims:
+            if "_user_id" in state.claims:
+                judge_claims(state, may_abort=False)
+            state.claims.clear()
+        if state.is_leaving:
+            end_session(state)
+        state.store(response)
+
+    @staticmethod
+    def _withhold(state: GuardedSession, response: Response) -> None:
+        """Keep back an answer whose view forgot to ask about its object (rule 23)."""
+        forgotten = ", ".join(sorted(state.owed - state.authorized))
+        log.error("withheld the answer of %s: call authorize(%s, obj) in the view", request.endpoint, forgotten)
+        _turn_into(response, respond.plain(500, "Internal Server Error"))
+
+
+def _turn_into(response: Response, other: Response) -> None:
+    response.status = other.status
+    response.headers.clear()
+    response.headers.extend(other.headers)
+    response.set_data(other.get_data())

@@ -1,0 +1,138 @@
+"""Labels: decorators that say what a route demands. They are read by the gate, and enforced when called elsewhere."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from flask_gatehouse.domain.policy import FRESH, LOGIN, PUBLIC, Requirement
+from flask_gatehouse.kernel.errors import SetupError
+
+from .context import here
+from .decisions import enforce
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+    from types import FrameType
+
+V = TypeVar("V", bound="Callable[..., Any]")
+LABEL = "__gatehouse_label__"
+LOST = "__gatehouse_labelled_by__"
+
+
+class Label:
+    """One label of one view, or of a whole blueprint (`gate.protect`).
+
+    Attributes:
+        requirement: what it demands.
+        where: file and line of the decorator, for errors that name it.
+    """
+
+    __slots__ = ("requirement", "where")
+
+    def __init__(self, requirement: Requirement, where: str) -> None:
+        self.requirement = requirement
+        self.where = where
+
+    def __repr__(self) -> str:
+        """Say what and where."""
+        return f"<Label {self.requirement} at {self.where}>"
+
+    def __call__(self, view: V) -> V:
+        """Return a wrapper that carries the label and enforces it where the gate has not.
+
+        Raises:
+            SetupError: a class was labelled; labels go on its methods or into `decorators`.
+        """
+        if inspect.isclass(view):
+            msg = f"{self.where}: put the label into `decorators` of {view.__name__} or on its methods"
+            raise SetupError(msg)
+        label = self
+        if inspect.iscoroutinefunction(view):
+
+            @wraps(view)
+            async def guarded_async(*args: Any, **kwargs: Any) -> Any:
+                if label not in here().passed:
+                    enforce(label.requirement)
+                return await view(*args, **kwargs)
+
+            return cast("V", self._mark(view, guarded_async))
+
+        @wraps(view)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            if label not in here().passed:
+                enforce(label.requirement)
+            return view(*args, **kwargs)
+
+        return cast("V", self._mark(view, guarded))
+
+    def _mark(self, view: Callable[..., Any], wrapper: Any) -> Any:
+        setattr(wrapper, LABEL, self)
+        wrapper.__dict__.pop(LOST, None)  # `wraps` copied the inner function's own mark
+        marks = getattr(view, LOST, None)
+        if marks is None and hasattr(view, "__dict__"):
+            marks = []
+            setattr(view, LOST, marks)
+        if marks is not None:
+            marks.append(wrapper)
+        return wrapper
+
+
+def _caller() -> str:
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - the cheap way to name the decorator's line
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "?"
+
+
+def public(view: V) -> V:
+    """Open a route to everyone."""
+    return Label(PUBLIC, _caller())(view)
+
+
+def login_required(view: V) -> V:
+    """Demand a login, which is what a route without a label demands too."""
+    return Label(LOGIN, _caller())(view)
+
+
+def fresh_login_required(view: V) -> V:
+    """Demand a proof younger than `GATEHOUSE_FRESH`."""
+    return Label(FRESH, _caller())(view)
+
+
+def role_required(name: str) -> Label:
+    """Demand a role; names are compared case-folded."""
+    return Label(Requirement(roles_all=frozenset({name.casefold()})), _caller())
+
+
+def roles_required(*names: str) -> Label:
+    """Demand all of these roles."""
+    return Label(Requirement(roles_all=frozenset(name.casefold() for name in names)), _caller())
+
+
+def roles_accepted(*names: str) -> Label:
+    """Demand one of these roles."""
+    return Label(Requirement(roles_any=(frozenset(name.casefold() for name in names),)), _caller())
+
+
+def requires(permission: str, *, obj: bool = True, fresh: bool = False) -> Label:
+    """Demand a permission.
+
+    Args:
+        permission: such as `invoice:read`.
+        obj: False marks a list or create view that filters by itself, where the permission has an object rule.
+        fresh: demand a fresh proof as well.
+    """
+    held = frozenset({permission})
+    return Label(Requirement(permissions=held, is_fresh=fresh, listed=frozenset() if obj else held), _caller())
+
+
+def step_up_required(*, within: timedelta | None = None, aal: int = 1) -> Label:
+    """Demand a proof of the given age and assurance.
+
+    Args:
+        within: age of the last proof; None: `GATEHOUSE_FRESH`.
+        aal: assurance level, 1 or 2.
+    """
+    return Label(Requirement(is_fresh=within is None, within=within, aal=aal), _caller())

@@ -1,0 +1,208 @@
+"""Outcome → page, redirect or problem+json. The only file that asks "HTML or JSON?"."""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+from typing import TYPE_CHECKING, NoReturn
+
+from flask import Response, abort, g, make_response, redirect, render_template, request, url_for
+from werkzeug.exceptions import Forbidden
+
+from flask_gatehouse.domain.policy import Decision, Reason
+from flask_gatehouse.flows.outcomes import Refusal, Refused
+
+from .headers import page_policy
+from .origin import present_target
+
+if TYPE_CHECKING:
+    from flask_wtf import FlaskForm
+
+SECOND = 1_000_000
+PROBLEM = "urn:flask-gatehouse:problem"
+DATABASE_RETRY_SECONDS = 5
+
+STATUS = {
+    Refusal.CREDENTIALS: 401,
+    Refusal.THROTTLED: 429,
+    Refusal.BUSY: 503,
+    Refusal.FIELD: 422,
+    Refusal.FORBIDDEN: 403,
+    Refusal.SELF: 403,
+    Refusal.LAST_ADMIN: 403,
+    Refusal.NOT_FOUND: 404,
+    Refusal.GONE: 410,
+}
+
+
+def wants_program() -> bool:
+    """Tell whether the request is a program's: it prefers JSON, bears a token, is under `/api`, or is a fetch."""
+    if request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
+        return True
+    if request.path == "/api" or request.path.startswith("/api/"):
+        return True
+    if request.headers.get("Authorization", "").partition(" ")[0].lower() == "bearer":
+        return True
+    accept = request.accept_mimetypes
+    if not accept:
+        return False
+    best = max(accept["application/json"], accept["application/problem+json"])
+    return best > max(accept["text/html"], accept["application/xhtml+xml"])
+
+
+def nonce() -> str:
+    """Return the script nonce of this response, made at first use (ASVS V3.4.3)."""
+    if "gatehouse_nonce" not in g:
+        g.gatehouse_nonce = secrets.token_urlsafe(16)
+    found: str = g.gatehouse_nonce
+    return found
+
+
+def page(template: str, status: int = 200, **context: object) -> Response:
+    """Render one of our pages, with its Content-Security-Policy.
+
+    Args:
+        template: file under `templates/gatehouse/`; the host's own file of that name wins.
+        status: the HTTP status.
+        context: what the template shows.
+    """
+    response = make_response(render_template(f"gatehouse/{template}", **context), status)
+    response.headers["Content-Security-Policy"] = page_policy(nonce())
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def problem(  # noqa: PLR0913 - the members of RFC 9457
+    status: int,
+    title: str,
+    *,
+    kind: str = "",
+    detail: str = "",
+    wait: int = 0,
+    errors: dict[str, list[str]] | None = None,
+) -> Response:
+    """Return an RFC 9457 problem.
+
+    Args:
+        status: the HTTP status.
+        title: what happened.
+        kind: last part of its `type`; empty for `about:blank`.
+        detail: a sentence for people.
+        wait: microseconds until trying again makes sense.
+        errors: field → texts.
+    """
+    body: dict[str, object] = {"type": f"{PROBLEM}/{kind}" if kind else "about:blank", "title": title, "status": status}
+    body |= {"detail": detail} if detail else {}
+    body |= {"errors": errors} if errors else {}
+    response = Response(json.dumps(body), status, content_type="application/problem+json")
+    if status == 401:  # noqa: PLR2004 - RFC 9110: a 401 names its challenge
+        response.headers["WWW-Authenticate"] = 'Session realm="gatehouse"'
+    return _with_wait(response, wait)
+
+
+def _with_wait(response: Response, wait: int) -> Response:
+    if wait:
+        response.headers["Retry-After"] = str(max(1, math.ceil(wait / SECOND)))
+    return response
+
+
+def done(target: str, status_program: int = 200, **data: object) -> Response:
+    """Answer a success: a page goes to the target, a program gets it as `next`."""
+    if not wants_program():
+        return make_response(redirect(target, 303))
+    if status_program == 204:  # noqa: PLR2004 - No Content
+        return Response(status=204)
+    return Response(json.dumps({"next": target, **data}), status_program, content_type="application/json")
+
+
+def refused(refusal: Refused, template: str, **context: object) -> Response:
+    """Answer a flow's refusal: the form again with the reason, or a problem."""
+    status = STATUS[refusal.reason]
+    errors = {refusal.field: [refusal.text]} if refusal.field else {}
+    if wants_program():
+        title = refusal.reason.value
+        return problem(status, title, detail=refusal.text, wait=refusal.wait, errors=errors)
+    seconds = max(1, math.ceil(refusal.wait / SECOND)) if refusal.wait else 0
+    context |= {"refusal": refusal, "errors": errors, "retry_after": seconds}
+    return _with_wait(page(template, status, **context), refusal.wait)
+
+
+def invalid(form: FlaskForm, template: str, **context: object) -> Response:
+    """Answer fields that cannot be taken: 422, the texts beside the fields."""
+    errors = {name: [str(text) for text in texts] for name, texts in form.errors.items() if name}
+    if wants_program():
+        return problem(422, Refusal.FIELD.value, errors=errors)
+    return page(template, 422, form=form, errors=errors, **context)
+
+
+def not_found() -> NoReturn:
+    """Answer 404, by the host's own handler where it has one."""
+    abort(404)
+
+
+def message(status: int, title: str, text: str, *, wait: int = 0) -> Response:
+    """Answer with a page that says one thing, or a problem."""
+    if wants_program():
+        return problem(status, title, detail=text, wait=wait)
+    seconds = max(1, math.ceil(wait / SECOND)) if wait else 0
+    return _with_wait(page("message.html", status, title=title, text=text, retry_after=seconds), wait)
+
+
+def plain(status: int, text: str, *, wait: int = 0) -> Response:
+    """Answer without a template, an identity or a session: for a foreign Host or a database that is gone."""
+    response = Response(f"{text}\n", status, content_type="text/plain; charset=utf-8")
+    response.headers["Cache-Control"] = "no-store"
+    return _with_wait(response, wait)
+
+
+def unavailable() -> Response:
+    """Answer 503: the database does not answer. It works again by itself once it does."""
+    text, wait = "The service is not available at the moment. Try again in a few seconds.", DATABASE_RETRY_SECONDS
+    if wants_program():
+        return problem(503, "unavailable", detail=text, wait=wait * SECOND)
+    return plain(503, text, wait=wait * SECOND)
+
+
+def login_redirect(endpoint: str) -> Response:
+    """Lead to a page that asks for more, with the way back."""
+    target = present_target()
+    return make_response(redirect(url_for(endpoint, **({"next": target} if target else {}))))
+
+
+def guest(endpoint: str = "gatehouse.login") -> Response:
+    """Answer a guest on a guarded route."""
+    if wants_program():
+        return problem(401, "log in first", kind="login", detail="This needs a login.")
+    return login_redirect(endpoint)
+
+
+def stale(endpoint: str = "gatehouse.reauthenticate") -> Response:
+    """Answer an identity that must prove again."""
+    if wants_program():
+        return problem(401, "prove again", kind="step-up", detail="This needs a fresh proof: send the password again.")
+    return login_redirect(endpoint)
+
+
+def enrol() -> Response:
+    """Answer an identity that lacks the factor a route demands."""
+    detail = "This needs a second factor, and none is enrolled."
+    if wants_program():
+        return problem(403, "enrol a second factor", kind="enrol", detail=detail)
+    return message(403, "A second factor is needed", detail)
+
+
+def forbidden(decision: Decision, *, explain: bool) -> NoReturn:
+    """Refuse; the host's `errorhandler(403)` wins over our page.
+
+    Args:
+        decision: why.
+        explain: whether the page may say what is missing: only in debug and to a loopback peer (rule 26).
+    """
+    text = "You do not have permission to do this."
+    if explain and decision.missing:
+        kind = "The rule of permission" if decision.reason is Reason.OBJECT_RULE else "Missing"
+        text = f"{text} {kind}: {decision.missing}."
+    if wants_program():
+        abort(problem(403, "forbidden", kind="forbidden", detail=text))
+    raise Forbidden(text, response=page("forbidden.html", 403, text=text))

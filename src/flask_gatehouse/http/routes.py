@@ -1,0 +1,265 @@
+"""What each route demands: labels found along `__wrapped__`, blueprints, static files, and faults that open holes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import flask_login
+from flask import Blueprint, Flask
+from flask.views import MethodView
+
+from flask_gatehouse.domain.policy import FRESH, LOGIN, PUBLIC, Requirement
+from flask_gatehouse.kernel.errors import SetupError
+
+from .labels import LABEL, LOST, Label
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from werkzeug.routing import Rule
+
+    from flask_gatehouse.domain.policy import Policy
+
+View = Callable[..., Any]
+
+
+def _nothing() -> None:
+    """Be wrapped, so that the code objects of Flask-Login's wrappers can be recognised."""
+
+
+_FLASK_LOGIN = {
+    flask_login.login_required(_nothing).__code__: LOGIN,
+    flask_login.fresh_login_required(_nothing).__code__: FRESH,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What one route demands, ready for the hot path.
+
+    Attributes:
+        requirement: of all methods that `methods` does not name.
+        labels: those the gate enforces, so that their wrappers need not.
+        owed: permissions the view must `authorize()`, because an object rule narrows them (rule 23).
+        methods: method → guard, for views with labels on methods.
+        is_labelled: whether the route has a label of its own.
+        is_csrf_exempt: whether it proves itself otherwise.
+        words: what it demands, for people, where that is more than its requirement.
+    """
+
+    requirement: Requirement
+    labels: frozenset[object] = frozenset()
+    owed: frozenset[str] = frozenset()
+    methods: dict[str, Guard] = field(default_factory=dict)
+    is_labelled: bool = False
+    is_csrf_exempt: bool = False
+    words: str = ""
+
+    def of(self, method: str) -> Guard:
+        """Return the guard of a method; HEAD is GET's."""
+        if not self.methods:
+            return self
+        return self.methods.get("GET" if method == "HEAD" and "HEAD" not in self.methods else method, self)
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        if self.words:
+            return self.words
+        if self.methods:
+            return "; ".join(f"{method}: {guard.requirement}" for method, guard in sorted(self.methods.items()))
+        return str(self.requirement)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRow:
+    """One line of `gatehouse routes`."""
+
+    rule: str
+    methods: tuple[str, ...]
+    endpoint: str
+    requirement_text: str
+    is_labelled: bool
+    error: str
+
+
+@dataclass
+class Openings:
+    """What the app said about whole blueprints and endpoints: `gate.protect`, `gate.public`, `gate.csrf_exempt`."""
+
+    protected: list[tuple[Blueprint, Label]] = field(default_factory=list)
+    public: list[Blueprint | str] = field(default_factory=list)
+    csrf_exempt: list[Blueprint | str] = field(default_factory=list)
+
+
+class RouteTable:
+    """The guards of one app.
+
+    Args:
+        app: the app.
+        openings: what was said about blueprints and endpoints.
+        policy: which permissions have object rules.
+    """
+
+    def __init__(self, app: Flask, openings: Openings, policy: Policy) -> None:
+        self._app = app
+        self._openings = openings
+        self._policy = policy
+        self._static = app.view_functions.get("static") if app.has_static_folder else None
+        self._guards: dict[str, Guard] = {}
+
+    def guard(self, endpoint: str) -> Guard:
+        """Return the guard of an endpoint; unknown views are closed.
+
+        Raises:
+            SetupError: its labels contradict each other.
+        """
+        found = self._guards.get(endpoint)
+        if found is None:
+            found = self._guards[endpoint] = self._find(endpoint)
+        return found
+
+    def forget(self) -> None:
+        """Read all labels anew, after routes were added."""
+        self._guards.clear()
+
+    def _find(self, endpoint: str) -> Guard:
+        view = self._app.view_functions.get(endpoint)
+        if view is None:
+            return Guard(LOGIN)
+        if self._is_static(view):
+            return Guard(PUBLIC, is_labelled=True, words="public (static files)")
+        inherited = [label for blueprint, label in self._openings.protected if self._is_in(endpoint, blueprint)]
+        own = list(_labels(view))
+        guard = self._combine(endpoint, [*own, *inherited], view)
+        methods = self._method_guards(endpoint, view, [*own, *inherited])
+        if not methods:
+            return guard
+        return Guard(
+            guard.requirement, guard.labels, guard.owed, methods, is_labelled=True, is_csrf_exempt=guard.is_csrf_exempt
+        )
+
+    def _combine(self, endpoint: str, labels: list[Label], view: View) -> Guard:
+        requirements = [label.requirement for label in labels]
+        requirements += [found for function in _chain(view) if (found := _flask_login_label(function))]
+        is_exempt = any(self._is_in(endpoint, part) for part in self._openings.csrf_exempt)
+        if not requirements:
+            is_open = any(self._is_in(endpoint, part) for part in self._openings.public)
+            return Guard(PUBLIC if is_open else LOGIN, is_labelled=is_open, is_csrf_exempt=is_exempt)
+        requirement = requirements[0]
+        for other in requirements[1:]:
+            requirement = self._joined(endpoint, labels, requirement, other)
+        owed = self._policy.ruled(requirement.permissions) - requirement.listed
+        if requirement == LOGIN:
+            requirement = LOGIN
+        return Guard(requirement, frozenset(labels), owed, is_labelled=True, is_csrf_exempt=is_exempt)
+
+    @staticmethod
+    def _joined(endpoint: str, labels: list[Label], one: Requirement, other: Requirement) -> Requirement:
+        try:
+            return one.plus(other)
+        except SetupError as error:
+            places = ", ".join(label.where for label in labels)
+            msg = f"endpoint {endpoint!r}: {error} ({places}): remove one of the labels"
+            raise SetupError(msg) from error
+
+    def _method_guards(self, endpoint: str, view: View, inherited: list[Label]) -> dict[str, Guard]:
+        view_class = getattr(view, "view_class", None)
+        if view_class is None:
+            return {}
+        if not issubclass(view_class, MethodView):
+            labels = list(_labels(view_class.dispatch_request))
+            methods = sorted(view_class.methods or {"GET"}) if labels else []
+            return {method: self._combine(endpoint, [*inherited, *labels], view) for method in methods}
+        found = {}
+        for method in sorted(view_class.methods or ()):
+            handler = getattr(view_class, method.lower(), None)
+            labels = list(_labels(handler)) if handler is not None else []
+            if labels or (handler is not None and any(map(_flask_login_label, _chain(handler)))):
+                found[method.upper()] = self._combine(endpoint, [*inherited, *labels], handler)
+        return found
+
+    def _is_static(self, view: View) -> bool:
+        """Recognise static files by the very function that Flask registered, never by name (rule 19)."""
+        if self._static is not None and view is self._static:
+            return True
+        owner = getattr(view, "__self__", None)
+        return isinstance(owner, Blueprint) and getattr(view, "__func__", None) is Blueprint.send_static_file
+
+    def _is_in(self, endpoint: str, part: Blueprint | str) -> bool:
+        if isinstance(part, str):
+            return endpoint == part or endpoint.startswith(f"{part}.")
+        names = [name for name, blueprint in self._app.blueprints.items() if blueprint is part]
+        return any(endpoint.startswith(f"{name}.") for name in names)
+
+    def rows(self) -> list[RouteRow]:
+        """Return every route with what guards it, faults beside it."""
+        self.forget()
+        lost = dict(self._lost_labels())
+        rows = []
+        for rule in sorted(self._app.url_map.iter_rules(), key=lambda rule: (rule.rule, rule.endpoint)):
+            try:
+                guard, error = self.guard(rule.endpoint), lost.get(rule.endpoint, "")
+            except SetupError as fault:
+                guard, error = Guard(LOGIN), str(fault)
+            clash = self._clash(rule)
+            methods = tuple(sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}))
+            row = RouteRow(rule.rule, methods, rule.endpoint, str(guard), guard.is_labelled, error or clash)
+            rows.append(row)
+        return rows
+
+    def require_sound(self) -> None:
+        """Check all routes at once.
+
+        Raises:
+            SetupError: a label is lost or contradicts another, or a URL of ours is the host's too.
+        """
+        for row in self.rows():
+            if row.error:
+                raise SetupError(row.error)
+
+    def _clash(self, rule: Rule) -> str:
+        if not rule.endpoint.startswith("gatehouse."):
+            return ""
+        for other in self._app.url_map.iter_rules():
+            is_other = not other.endpoint.startswith("gatehouse.") and other.rule == rule.rule
+            if is_other and other.subdomain == rule.subdomain and (other.methods or set()) & (rule.methods or set()):
+                return (
+                    f"{rule.rule} is both the app's own page ({other.endpoint!r}) and Gatehouse's ({rule.endpoint!r}): "
+                    "move one, or set GATEHOUSE_URL_PREFIX or GATEHOUSE_ADMIN_PREFIX"
+                )
+        return ""
+
+    def _lost_labels(self) -> Iterator[tuple[str, str]]:
+        """Find labels put above `route()`: the route kept the bare function, so the label would never be seen."""
+        chains = {name: list(_chain(view)) for name, view in self._app.view_functions.items()}
+        reached = {id(function) for chain in chains.values() for function in chain}
+        for endpoint, chain in chains.items():
+            for function in chain:
+                for wrapper in getattr(function, "__dict__", {}).get(LOST, ()):
+                    if id(wrapper) not in reached and id(function) in reached:
+                        label: Label = getattr(wrapper, LABEL)
+                        msg = f"the label at {label.where} stands above route() of {endpoint!r} and is lost"
+                        yield endpoint, f"{msg}: move it below the route decorator"
+
+
+def _chain(view: View) -> Iterator[View]:
+    """Yield a view and what it wraps, outermost first."""
+    seen: set[int] = set()
+    current: View | None = view
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = getattr(current, "__wrapped__", None)
+
+
+def _labels(view: View) -> Iterable[Label]:
+    for function in _chain(view):
+        label = getattr(function, "__dict__", {}).get(LABEL)
+        if isinstance(label, Label):
+            yield label
+
+
+def _flask_login_label(function: View) -> Requirement | None:
+    return _FLASK_LOGIN.get(getattr(function, "__code__", None))  # type: ignore[arg-type]

@@ -1,0 +1,50 @@
+"""The only "now".
+
+An *instant* is a whole number of microseconds since 1970 (UTC). Rows, values and comparisons all use it, so
+that neither SQLite nor PostgreSQL has a say in time zones and the hot path converts nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+Instant = int
+"""Microseconds since 1970-01-01T00:00Z."""
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def micros(duration: timedelta) -> int:
+    """Return a duration as whole microseconds, the unit of every `Instant`."""
+    return duration // _MICROSECOND
+
+
+def as_datetime(instant: Instant) -> datetime:
+    """Return an instant as an aware UTC datetime."""
+    return datetime.fromtimestamp(instant / 1_000_000, UTC)
+
+
+def as_text(instant: Instant) -> str:
+    """Return an instant in ISO 8601 with a `Z`, to the second (ASVS V16.2.2)."""
+    return as_datetime(instant).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def from_datetime(moment: datetime) -> Instant:
+    """Return an aware datetime as an instant.
+
+    Raises:
+        ValueError: the datetime carries no offset, so it names no moment.
+    """
+    if moment.tzinfo is None:
+        msg = "a time needs its offset, for example 2030-01-31T12:00:00Z"
+        raise ValueError(msg)
+    return micros(moment - datetime(1970, 1, 1, tzinfo=UTC))
+
+
+class Clock:
+    """Tells the time; tests put a frozen one (`flask_gatehouse.testing.FrozenClock`) in its place."""
+
+    def now(self) -> Instant:
+        """Return the present instant in microseconds."""
+        return time.time_ns() // 1000

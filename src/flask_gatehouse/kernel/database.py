@@ -1,0 +1,351 @@
+"""The engine, the one write transaction of a flow, and statements compiled once for the hot path.
+
+SQLite and PostgreSQL from the first day. On SQLite a lock between processes stands in front of BEGIN IMMEDIATE:
+SQLite's own busy wait starves single writers for seconds when several processes write (measured).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+from sqlalchemy import Connection, Engine, create_engine, event, exc
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.pool import StaticPool
+
+from .errors import DatabaseUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sqlalchemy import Table
+    from sqlalchemy.sql import Executable
+
+LOCK_WAIT_SECONDS = 5.0
+LOCK_POLL_SECONDS = 0.002
+BUSY_MILLISECONDS = 5000
+_FAULTS = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, exc.InternalError)
+
+log = logging.getLogger("flask_gatehouse.database")
+
+
+def open_engine(url: str) -> Engine:
+    """Return an engine of our own for a SQLAlchemy URL.
+
+    A SQLite file is made with mode 0600 when it is not there yet; its `-wal` and `-shm` inherit that.
+
+    Raises:
+        DatabaseUnavailableError: the SQLite file cannot be made.
+    """
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5}, hide_parameters=True)
+    if _is_memory(url):
+        arguments = {"check_same_thread": False}
+        return create_engine(url, poolclass=StaticPool, connect_args=arguments, hide_parameters=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_MILLISECONDS / 1000}, hide_parameters=True)
+    create_private_file(Path(engine.url.database or ""))
+    event.listen(engine, "connect", _set_pragmas)
+    return engine
+
+
+def create_private_file(path: Path) -> None:
+    """Make an empty file of mode 0600, and its folder of mode 0700, unless they exist.
+
+    Raises:
+        DatabaseUnavailableError: the file system refuses.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError as error:
+        msg = f"the database file {path.name} cannot be made: {error.strerror}"
+        raise DatabaseUnavailableError(msg) from error
+
+
+def insert_into(connection: Connection, table: Table) -> Any:
+    """Return the dialect's own INSERT, which knows ON CONFLICT (SQLite and PostgreSQL spell it alike)."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def _is_memory(url: str) -> bool:
+    return url in {"sqlite://", "sqlite:///"} or ":memory:" in url or "mode=memory" in url
+
+
+def _set_pragmas(dbapi_connection: Any, _record: object = None) -> None:
+    cursor = dbapi_connection.cursor()
+    for pragma in (f"busy_timeout={BUSY_MILLISECONDS}", "synchronous=NORMAL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+class Database:
+    """One database of one app.
+
+    Args:
+        engine: SQLAlchemy engine over SQLite or PostgreSQL (psycopg 3); possibly the host app's.
+
+    Raises:
+        DatabaseUnavailableError: the engine is for another database.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        if engine.dialect.name not in {"sqlite", "postgresql"}:
+            msg = f"{engine.dialect.name} is not supported: use SQLite or PostgreSQL"
+            raise DatabaseUnavailableError(msg)
+        self.engine = engine
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        self._is_memory = self.is_sqlite and _is_memory(engine.url.render_as_string())
+        self._forget_connections()
+        _databases.add(self)
+
+    def _forget_connections(self) -> None:
+        """Start with no connection and open locks: at birth, and in a child after a fork."""
+        self._kept = threading.local()
+        self._memory_lock = threading.RLock()
+        self._writers = threading.Lock()
+        self._file_lock: FileLock | None = None
+        if self.is_sqlite and not self._is_memory:
+            self._file_lock = FileLock(f"{self.engine.url.database}.lock", mode=0o600)
+
+    def after_fork(self) -> None:
+        """Drop what the parent process holds, without closing it: the socket and the file locks are the parent's."""
+        _inherited.append(self._kept)
+        self.engine.dispose(close=False)
+        self._forget_connections()
+
+    @contextmanager
+    def unit(self) -> Iterator[Connection]:
+        """Open the one write transaction of a flow: leaving commits, raising rolls back.
+
+        Raises:
+            DatabaseUnavailableError: the database does not answer or stayed locked.
+        """
+        with self._translated(), self._writer(), self.engine.connect() as connection, self._begun(connection):
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Open a connection for reads outside a transaction.
+
+        Raises:
+            DatabaseUnavailableError: the database does not answer.
+        """
+        with self._translated(), self._exclusive_memory(), self.engine.connect() as connection:
+            yield connection if self.is_sqlite else connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextmanager
+    def _begun(self, connection: Connection) -> Iterator[None]:
+        if not self.is_sqlite:
+            with connection.begin():
+                connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+                yield
+            return
+        raw = connection.connection.dbapi_connection
+        begin, commit, rollback = _sqlite_words(in_transaction=bool(raw and getattr(raw, "in_transaction", False)))
+        with connection.begin():
+            connection.exec_driver_sql(begin)
+            try:
+                yield
+            except BaseException:
+                with suppress(exc.DBAPIError):
+                    connection.exec_driver_sql(rollback)
+                raise
+            connection.exec_driver_sql(commit)
+
+    @contextmanager
+    def _writer(self) -> Iterator[None]:
+        """Let one writer of this machine through at a time (SQLite only)."""
+        if self._file_lock is None:
+            with self._exclusive_memory():
+                yield
+            return
+        if not self._writers.acquire(timeout=LOCK_WAIT_SECONDS):
+            msg = "the database stayed locked by this process"
+            raise DatabaseUnavailableError(msg)
+        try:
+            with self._file_lock.acquire(timeout=LOCK_WAIT_SECONDS, poll_interval=LOCK_POLL_SECONDS):
+                yield
+        finally:
+            self._writers.release()
+
+    @contextmanager
+    def _exclusive_memory(self) -> Iterator[None]:
+        """An in-memory database is one connection for all threads."""
+        if not self._is_memory:
+            yield
+            return
+        with self._memory_lock:
+            yield
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except _FAULTS as error:
+            log.error("database fault: %s", _first_line(error))
+            msg = "the database does not answer"
+            raise DatabaseUnavailableError(msg) from error
+        except (Timeout, OSError) as error:
+            log.error("database lock: %s", type(error).__name__)
+            msg = "the database stayed locked by another process"
+            raise DatabaseUnavailableError(msg) from error
+
+    def use_wal(self) -> None:
+        """Let readers and the writer of a SQLite file work side by side; stays with the file."""
+        if self.is_sqlite and not self._is_memory:
+            with self._translated(), self._writer():
+                self.kept().execute("PRAGMA journal_mode=WAL")
+
+    def prepare(self, statement: Executable) -> HotStatement:
+        """Compile a statement once, to be run on the connection that each thread keeps."""
+        compiled = statement.compile(dialect=self.engine.dialect)  # type: ignore[attr-defined]
+        order = tuple(compiled.positiontup) if getattr(compiled, "positiontup", None) else None
+        return HotStatement(self, str(compiled), order)
+
+    def kept(self) -> Any:
+        """Return this thread's own DBAPI connection, in autocommit.
+
+        It is taken out of the pool, so that many threads do not empty a host app's pool.
+
+        Raises:
+            DatabaseUnavailableError: no connection can be made.
+        """
+        found = getattr(self._kept, "holder", None)
+        if found is not None:
+            return found.connection
+        try:
+            fairy = self.engine.raw_connection()
+        except (*_FAULTS, self.engine.dialect.loaded_dbapi.Error) as error:
+            log.error("database fault: %s", _first_line(error))
+            msg = "the database does not answer"
+            raise DatabaseUnavailableError(msg) from error
+        connection = fairy.dbapi_connection
+        if self._is_memory:
+            return connection
+        fairy.detach()
+        if self.is_sqlite:
+            connection.isolation_level = None  # type: ignore[union-attr]
+            _set_pragmas(connection)
+        else:
+            connection.autocommit = True  # type: ignore[union-attr]
+            connection.prepare_threshold = 0  # type: ignore[union-attr]
+        self._kept.holder = _Holder(connection)
+        return connection
+
+    def discard_kept(self) -> None:
+        """Close this thread's kept connection; the next use opens another."""
+        holder = getattr(self._kept, "holder", None)
+        self._kept.holder = None
+        if holder is not None:
+            holder.close()
+
+    def run_hot(self, sql: str, parameters: Any, *, is_write: bool) -> Any:
+        """Run one statement on the kept connection and return its cursor.
+
+        A connection that the server dropped is replaced once; a statement that fails again is a fault.
+
+        Raises:
+            DatabaseUnavailableError: the database does not answer.
+        """
+        if is_write and self._file_lock is not None:
+            with self._translated(), self._writer():
+                return self._attempt(sql, parameters)
+        if self._is_memory:
+            with self._memory_lock:
+                return self._attempt(sql, parameters)
+        return self._attempt(sql, parameters)
+
+    def _attempt(self, sql: str, parameters: Any) -> Any:
+        try:
+            return self.kept().execute(sql, parameters)
+        except self.engine.dialect.loaded_dbapi.Error:
+            self.discard_kept()
+        try:
+            return self.kept().execute(sql, parameters)
+        except self.engine.dialect.loaded_dbapi.Error as error:
+            self.discard_kept()
+            log.error("database fault: %s", _first_line(error))
+            msg = "the database does not answer"
+            raise DatabaseUnavailableError(msg) from error
+
+    def close(self) -> None:
+        """Close this thread's kept connection and the pool."""
+        self.discard_kept()
+        self.engine.dispose()
+
+
+class HotStatement:
+    """A statement compiled once. Made by `Database.prepare`."""
+
+    __slots__ = ("_database", "_order", "_sql")
+
+    def __init__(self, database: Database, sql: str, order: tuple[str, ...] | None) -> None:
+        self._database = database
+        self._sql = sql
+        self._order = order
+
+    def _bound(self, parameters: Mapping[str, object]) -> Any:
+        return parameters if self._order is None else [parameters[name] for name in self._order]
+
+    def rows(self, parameters: Mapping[str, object]) -> Sequence[Any]:
+        """Run the statement and fetch every row.
+
+        All of them, at once: a cursor left open pins SQLite's snapshot and keeps a revoked session alive.
+        """
+        cursor = self._database.run_hot(self._sql, self._bound(parameters), is_write=False)
+        found: Sequence[Any] = cursor.fetchall()
+        cursor.close()
+        return found
+
+    def write(self, parameters: Mapping[str, object]) -> int:
+        """Run the statement in a transaction of its own and return how many rows it changed."""
+        cursor = self._database.run_hot(self._sql, self._bound(parameters), is_write=True)
+        changed: int = cursor.rowcount
+        cursor.close()
+        return changed
+
+
+@dataclass(eq=False)
+class _Holder:
+    """Closes a kept connection when its thread ends."""
+
+    connection: Any
+
+    def close(self) -> None:
+        with suppress(Exception):  # a broken connection may fail to close in any way; it is gone either way
+            self.connection.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _sqlite_words(*, in_transaction: bool) -> tuple[str, str, str]:
+    """Return BEGIN, COMMIT, ROLLBACK; savepoints where the host holds the shared in-memory connection."""
+    if in_transaction:
+        return "SAVEPOINT gatehouse", "RELEASE gatehouse", "ROLLBACK TO gatehouse"
+    return "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"
+
+
+def _first_line(error: BaseException) -> str:
+    cause = getattr(error, "orig", None) or error
+    return f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}"
+
+
+_inherited: list[threading.local] = []
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for database in list(_databases):
+        database.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

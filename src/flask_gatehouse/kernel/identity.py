@@ -1,0 +1,113 @@
+"""Who a request acts as. Frozen data without behaviour that could look anything up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .clock import Instant
+
+ADMIN = "admin"
+"""The built-in role: it holds every permission and cannot be edited."""
+
+FOREVER: Instant = 1 << 62
+"""An instant that never comes: the end of a grant without end."""
+
+KNOWS = "knows"
+HAS = "has"
+"""Kinds of proof. What the host app vouches for (`login_user`, method `app`) counts as `knows`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One authenticator that succeeded.
+
+    Attributes:
+        method: what was shown, for example `password` or `totp`.
+        at: when, in microseconds.
+        kind: `knows` or `has`.
+    """
+
+    method: str
+    at: Instant
+    kind: str
+
+
+def assurance(proofs: tuple[Proof, ...]) -> int:
+    """Return the authenticator assurance level (1 or 2) that these proofs give; 0 without any.
+
+    Two factors means two *kinds*: two passwords stay at level 1 (NIST SP 800-63B 2.2.1).
+    """
+    return min(len({proof.kind for proof in proofs}), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The user a request acts as, with proofs and permissions as they stood at the request's one read.
+
+    Attributes:
+        user_id: the row of `gatehouse_user`.
+        roles: sorted names of the roles held now.
+        permissions: what those roles allow; `is_admin` means all of them.
+        proofs: authenticators that succeeded in this session, oldest first.
+        proven_at: the instant of the newest proof (0: none).
+        granted_until: earliest end of a grant counted here; afterwards it must be read anew.
+        session_id: public id of the session, `""` outside one.
+        scheme: how the request showed who it is (`session`).
+    """
+
+    user_id: int
+    username: str
+    email: str | None
+    roles: tuple[str, ...]
+    permissions: frozenset[str]
+    is_admin: bool
+    proofs: tuple[Proof, ...]
+    proven_at: Instant
+    granted_until: Instant
+    session_id: str
+    scheme: str
+
+    def holds(self, permission: str) -> bool:
+        """Tell whether the permission is held by role; object rules are the policy's business."""
+        return self.is_admin or permission in self.permissions
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Whom the audit log names as the doer: a user, or a door such as the command line.
+
+    Attributes:
+        user_id: None when no user acts.
+        label: the username, or `cli`, `app`, `system`, `guest`.
+    """
+
+    user_id: int | None
+    label: str
+
+    @classmethod
+    def of(cls, identity: Identity) -> Actor:
+        """Return the actor that an identity is."""
+        return cls(identity.user_id, identity.username)
+
+
+GUEST = Actor(None, "guest")
+CLI = Actor(None, "cli")
+APP = Actor(None, "app")
+SYSTEM = Actor(None, "system")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an act comes from.
+
+    Attributes:
+        address: the client's IP address, proxies resolved; `""` for the command line.
+        agent: the user agent, cleaned and cut to 256 characters.
+        request_id: ties the events of one request together.
+    """
+
+    address: str = ""
+    agent: str = ""
+    request_id: str = ""

@@ -1,0 +1,188 @@
+"""How the text of a setting becomes its value. Each parser takes what a config, an environment or a file may hold."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_DURATION = re.compile(r"(\d{1,9})\s?(s|m|h|d)?")
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_PORT_DEFAULTS = {"http": 80, "https": 443}
+_ARGON2_NUMBERS = 3
+
+
+def text(value: object) -> str:
+    """Return a string as it is.
+
+    Raises:
+        ValueError: the value is no string.
+    """
+    if not isinstance(value, str):
+        msg = "must be text"
+        raise ValueError(msg)  # noqa: TRY004 - one error type for every parser
+    return value
+
+
+def words(value: object) -> tuple[str, ...]:
+    """Return a comma or blank separated text, or a list of texts, as a tuple.
+
+    Raises:
+        ValueError: the value is neither.
+    """
+    if isinstance(value, str):
+        return tuple(word for word in re.split(r"[,\s]+", value) if word)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return tuple(text(word).strip() for word in value)
+    msg = "must be a comma separated list"
+    raise ValueError(msg)
+
+
+def secrets_list(value: object) -> tuple[str, ...]:
+    """Return secrets separated by commas, or a list of them; blanks inside a secret count.
+
+    Raises:
+        ValueError: the value is neither.
+    """
+    if isinstance(value, str):
+        return tuple(secret for secret in value.split(",") if secret)
+    if isinstance(value, (list, tuple)):
+        return tuple(secret.decode() if isinstance(secret, bytes) else text(secret) for secret in value)
+    msg = "must be a list of secrets"
+    raise ValueError(msg)
+
+
+def secret(value: object) -> str:
+    """Return a secret, given as text or bytes.
+
+    Raises:
+        ValueError: the value is neither.
+    """
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else text(value)
+
+
+def whole(value: object) -> int:
+    """Return a whole number, zero or more.
+
+    Raises:
+        ValueError: the value is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, str)) or not str(value).strip().isdecimal():
+        msg = "must be a whole number"
+        raise ValueError(msg)
+    return int(value)
+
+
+def flag(value: object) -> bool:
+    """Return a yes or no.
+
+    Raises:
+        ValueError: the value is something else.
+    """
+    if isinstance(value, bool):
+        return value
+    lowered = text(value).strip().lower()
+    if lowered in {"1", "true", "yes", "on"}:
+        return True
+    if lowered in {"0", "false", "no", "off", ""}:
+        return False
+    msg = "must be on or off"
+    raise ValueError(msg)
+
+
+def duration(value: object) -> timedelta:
+    """Return a timedelta; a number or bare text is seconds, `30m`, `12h` and `7d` work too.
+
+    Raises:
+        ValueError: the value is none of these, or negative.
+    """
+    if isinstance(value, timedelta) and value >= timedelta(0):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return timedelta(seconds=value)
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
+        return timedelta(seconds=int(match[1]) * _UNIT_SECONDS[match[2] or "s"])
+    msg = "must be a duration: seconds, or 30m, 12h, 7d"
+    raise ValueError(msg)
+
+
+def one_of(*choices: str) -> Callable[[object], str]:
+    """Return a parser that takes one of these words."""
+
+    def parse(value: object) -> str:
+        lowered = text(value).strip().lower()
+        if lowered not in choices:
+            msg = f"must be one of: {', '.join(choices)}"
+            raise ValueError(msg)
+        return lowered
+
+    return parse
+
+
+def origins(value: object) -> tuple[str, ...]:
+    """Return web origins (`https://app.example`, port where it is not the scheme's own) in their one spelling.
+
+    Raises:
+        ValueError: one of them is no origin.
+    """
+    return tuple(_origin(word) for word in words(value))
+
+
+def _origin(word: str) -> str:
+    parts = urlsplit(word)
+    host = (parts.hostname or "").lower()
+    if parts.scheme not in _PORT_DEFAULTS or not host or parts.path not in {"", "/"} or parts.query or parts.username:
+        msg = f"must be origins such as https://app.example, not {word!r}"
+        raise ValueError(msg)
+    shown = f"[{host}]" if ":" in host else host
+    if parts.port is None or parts.port == _PORT_DEFAULTS[parts.scheme]:
+        return f"{parts.scheme}://{shown}"
+    return f"{parts.scheme}://{shown}:{parts.port}"
+
+
+def networks(value: object) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Return CIDR networks; the word `none` is the empty list.
+
+    Raises:
+        ValueError: one of them is no network.
+    """
+    found = words(value)
+    if found in {(), ("none",)}:
+        return ()
+    try:
+        return tuple(ipaddress.ip_network(word) for word in found)
+    except ValueError as error:
+        msg = f"must be none or networks such as 10.0.0.0/8 ({error})"
+        raise ValueError(msg) from error
+
+
+def argon2(value: object) -> tuple[int, int, int]:
+    """Return Argon2id parameters `m,t,p` (KiB, passes, lanes).
+
+    Raises:
+        ValueError: these are not three whole numbers.
+    """
+    parts = words(value) if isinstance(value, str) else tuple(value) if isinstance(value, (list, tuple)) else ()
+    if len(parts) != _ARGON2_NUMBERS:
+        msg = "must be three numbers m,t,p such as 19456,2,1"
+        raise ValueError(msg)
+    m, t, p = (whole(part) for part in parts)
+    return m, t, p
+
+
+def url_path(value: object) -> str:
+    """Return a URL prefix: empty, or `/` and a path without a slash at its end.
+
+    Raises:
+        ValueError: the value starts without a slash.
+    """
+    path = text(value).strip().rstrip("/")
+    if path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path):
+        msg = "must be a path such as /auth"
+        raise ValueError(msg)
+    return path

@@ -1,0 +1,215 @@
+"""Every table, in one MetaData. One domain module writes each; others may only join.
+
+All instants are microseconds since 1970 (`kernel.clock`). Secrets are never stored, only their digests.
+`REVISION` is the newest revision of `migrations/`; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    event as sqlalchemy_event,
+)
+
+from .errors import SchemaOutdatedError
+
+REVISION = "0001"
+VERSION_TABLE = "gatehouse_version"
+PREFIX = "gatehouse_"
+
+ACTIVE, SUSPENDED, CLOSED = "active", "suspended", "closed"
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Name = String(80).with_variant(String(80, collation="C"), "postgresql")
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+user = Table(
+    "gatehouse_user",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("username", String(80), nullable=False),
+    Column("username_key", Name, nullable=False, unique=True),
+    Column("email", String(254)),
+    Column("state", String(16), nullable=False, default=ACTIVE),
+    Column("epoch", Integer, nullable=False, default=0),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("state IN ('active', 'suspended', 'closed')", name="state"),
+    sqlite_autoincrement=True,
+    comment="users; the id is never reused",
+)
+
+password = Table(
+    "gatehouse_password",
+    metadata,
+    Column("user_id", Id, ForeignKey("gatehouse_user.id", ondelete="CASCADE"), primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    Column("temporary_until", BigInteger),
+    comment="password digests, apart from the users so that no join of a host app meets them",
+)
+
+session = Table(
+    "gatehouse_session",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("public_id", String(32), nullable=False, unique=True),
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("user_id", Id, ForeignKey("gatehouse_user.id", ondelete="CASCADE"), nullable=False),
+    Column("is_pending", Boolean, nullable=False, default=False),
+    Column("is_remembered", Boolean, nullable=False, default=False),
+    Column("epoch", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("proofs", Text, nullable=False, default=""),
+    Column("agent", String(256), nullable=False, default=""),
+    Column("address", String(64), nullable=False, default=""),
+    Column("data", Text, nullable=False, default=""),
+    Index("ix_gatehouse_session_user_id_created_at", "user_id", "created_at"),
+    Index("ix_gatehouse_session_expires_at", "expires_at"),
+    sqlite_autoincrement=True,
+    comment="live sessions; a revoked one is deleted",
+)
+
+role = Table(
+    "gatehouse_role",
+    metadata,
+    Column("name", String(80), primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+    comment="roles made at run time; those declared in code live there only",
+)
+
+role_permission = Table(
+    "gatehouse_role_permission",
+    metadata,
+    Column("role", String(80), ForeignKey("gatehouse_role.name", ondelete="CASCADE"), primary_key=True),
+    Column("permission", String(120), primary_key=True),
+)
+
+grant = Table(
+    "gatehouse_grant",
+    metadata,
+    Column("user_id", Id, ForeignKey("gatehouse_user.id", ondelete="CASCADE"), primary_key=True),
+    Column("role", String(80), primary_key=True),
+    Column("until_at", BigInteger),
+    Column("granted_by", Id),
+    Column("granted_at", BigInteger, nullable=False),
+    Index("ix_gatehouse_grant_role", "role"),
+    comment="user holds role, by whom, until when; role names are case-folded",
+)
+
+guard = Table(
+    "gatehouse_guard",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("user_id", Id),
+    Column("at", BigInteger),
+    comment="rows that are locked or claimed once: last administrator, first administrator",
+)
+
+counter = Table(
+    "gatehouse_counter",
+    metadata,
+    Column("key", String(120), primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("total", Integer, nullable=False, default=0),
+    Column("ends_at", BigInteger, nullable=False),
+    Column("blocked_until", BigInteger, nullable=False, default=0),
+    Column("refunded_until", BigInteger, nullable=False, default=0),
+    Index("ix_gatehouse_counter_ends_at", "ends_at"),
+    comment="the throttle's counters",
+)
+
+link = Table(
+    "gatehouse_link",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("purpose", String(32), nullable=False),
+    Column("user_id", Id, ForeignKey("gatehouse_user.id", ondelete="CASCADE"), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("ix_gatehouse_link_user_id", "user_id"),
+    comment="one-time links; only the digest of the secret is stored",
+)
+
+event = Table(
+    "gatehouse_event",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("actor_id", Id),
+    Column("actor", String(80), nullable=False),
+    Column("user_id", Id),
+    Column("address", String(64), nullable=False, default=""),
+    Column("agent", String(256), nullable=False, default=""),
+    Column("request_id", String(64), nullable=False, default=""),
+    Column("session_id", String(32), nullable=False, default=""),
+    Column("detail", Text, nullable=False, default=""),
+    Column("hash", LargeBinary(32), nullable=False),
+    Index("ix_gatehouse_event_user_id_id", "user_id", "id"),
+    Index("ix_gatehouse_event_kind_id", "kind", "id"),
+    comment="the audit log: only ever inserted into and read",
+)
+
+chain_head = Table(
+    "gatehouse_chain_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("event_id", BigInteger, nullable=False),
+    Column("hash", LargeBinary(32), nullable=False),
+    Column("mac", LargeBinary(32), nullable=False),
+    comment="the last link of the audit chain, with a MAC by the key ring",
+)
+
+
+def mirror(host: MetaData) -> None:
+    """Put `gatehouse_user` into a host's metadata, so that `ForeignKey("gatehouse_user.id")` resolves there.
+
+    The host's `create_all()` must not make it: that raises an error naming the mend (rule 35).
+    """
+    if user.name in host.tables:
+        return
+    mirrored = user.to_metadata(host)
+    sqlalchemy_event.listen(mirrored, "before_create", _refuse_to_create)
+
+
+def _refuse_to_create(*_args: Any, **_kwargs: Any) -> None:
+    msg = "gatehouse_user is not made by create_all(): run `gatehouse db upgrade` first"
+    raise SchemaOutdatedError(msg)
+
+
+def include_name(name: str | None, type_: str, parent_names: object = None) -> bool:
+    """Tell a host's Alembic autogenerate which tables are its own: pass it as `include_name`.
+
+    Args:
+        name: what Alembic found in the database.
+        type_: `table`, `column`, …
+        parent_names: unused, part of Alembic's signature.
+    """
+    del parent_names
+    return not (type_ == "table" and name is not None and name.startswith(PREFIX))
