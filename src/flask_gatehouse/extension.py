@@ -98,9 +98,7 @@ class Gatehouse:
                 raise SetupError(msg)
         self._roles.declare(name, held)
 
-    def rule(
-        self, permission: str
-    ) -> Callable[[Callable[[Identity, Any], bool]], Callable[[Identity, Any], bool]]:
+    def rule(self, permission: str) -> Callable[[Callable[[Identity, Any], bool]], Callable[[Identity, Any], bool]]:
         """Narrow a permission by a rule over the object, for administrators too. Decorates `rule(identity, obj)`."""
 
         def add(function: Callable[[Identity, Any], bool]) -> Callable[[Identity, Any], bool]:
@@ -121,9 +119,7 @@ class Gatehouse:
         """Spare a webhook the CSRF token; it must prove itself otherwise."""
         self._openings.csrf_exempt.append(blueprint_or_endpoint)
 
-    def create_user(
-        self, name: str, password: str, email: str | None = None, roles: Iterable[str] = ()
-    ) -> User:
+    def create_user(self, name: str, password: str, email: str | None = None, roles: Iterable[str] = ()) -> User:
         """Make a user, inside an app context.
 
         Args:
@@ -306,4 +302,3 @@ def _user_of(held: Services, record: UserRecord) -> User:
         record.id, record.username, record.email, names, rights.permissions, rights.is_admin, (), 0, FOREVER, "", "app"
     )
     return User(identity)
-

@@ -47,7 +47,7 @@ def postgres_copy(run_folder: Path, server: PostgresServer) -> str:
 
 def close(app: Flask) -> None:
     """Give back the connections of an app that a test has made."""
-    app.extensions["gatehouse"].services.database.close()
+    app.extensions["gatehouse"].services(app).database.close()
 
 
 def _once(run_folder: Path, name: str, make: Callable[[], str]) -> str:

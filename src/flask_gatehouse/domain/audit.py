@@ -21,7 +21,7 @@ from flask_gatehouse.kernel.schema import chain_head, event
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection
 
     from flask_gatehouse.kernel.clock import Instant
     from flask_gatehouse.kernel.keys import KeyRing
@@ -203,7 +203,7 @@ class AuditLog:
             return Finding(checked + 1, f"the chain ends at {checked}, before the head given ({wanted_id})")
         return self._verify_head(stored, checked, last) or checked
 
-    def _verify_head(self, stored: Row[Any] | None, checked: int, last: bytes) -> Finding | None:
+    def _verify_head(self, stored: Any, checked: int, last: bytes) -> Finding | None:
         if stored is None:
             return Finding(0, "the head is missing") if checked else None
         if stored.event_id != checked or bytes(stored.hash) != last:
@@ -213,7 +213,7 @@ class AuditLog:
         return None
 
     @staticmethod
-    def _rows(connection: Connection) -> Iterator[Row[Any]]:
+    def _rows(connection: Connection) -> Iterator[Any]:
         after = 0
         while True:
             query = select(*_COLUMNS, event.c.hash).where(event.c.id > after).order_by(event.c.id).limit(BATCH)

@@ -159,7 +159,10 @@ def decide(identity: Identity | None, requirement: Requirement, freshness: Fresh
         return GUEST
     if requirement is LOGIN:
         return ALLOWED
-    return _missing_right(identity, requirement) or _missing_proof(identity, requirement, freshness, now) or ALLOWED
+    missing = _missing_right(identity, requirement)  # a refusal is falsy: `or` would pass it over
+    if missing is None:
+        missing = _missing_proof(identity, requirement, freshness, now)
+    return ALLOWED if missing is None else missing
 
 
 def _missing_right(identity: Identity, requirement: Requirement) -> Decision | None:
@@ -175,9 +178,7 @@ def _missing_right(identity: Identity, requirement: Requirement) -> Decision | N
     return None
 
 
-def _missing_proof(
-    identity: Identity, requirement: Requirement, freshness: Freshness, now: Instant
-) -> Decision | None:
+def _missing_proof(identity: Identity, requirement: Requirement, freshness: Freshness, now: Instant) -> Decision | None:
     if requirement.aal > assurance(identity.proofs):
         return Decision(Reason.STEP_UP)
     if requirement.is_fresh and not is_fresh(identity, freshness, now):

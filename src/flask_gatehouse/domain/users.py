@@ -14,7 +14,9 @@ from flask_gatehouse.kernel.keys import new_public_id
 from flask_gatehouse.kernel.schema import ACTIVE, CLOSED, user
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
 
     from flask_gatehouse.kernel.clock import Instant
 
@@ -49,7 +51,7 @@ class UserRecord:
 _COLUMNS = (user.c.id, user.c.username, user.c.email, user.c.state, user.c.epoch, user.c.created_at)
 
 
-def _record(row: Row[Any] | None) -> UserRecord | None:
+def _record(row: Sequence[Any] | None) -> UserRecord | None:
     return None if row is None else UserRecord(*row)
 
 

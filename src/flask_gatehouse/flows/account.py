@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WRONG_PRESENT = "This is not your present password."
 
 
-def change_password(  # noqa: PLR0913 - two passwords and the session they belong to
+def change_password(
     services: Services, identity: Identity, secret: str, current: str, new: str, source: Source
 ) -> Issued | Refused:
     """Replace the password; the acting session goes on under a new id, everything else ends.

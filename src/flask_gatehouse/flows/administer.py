@@ -84,7 +84,8 @@ def _on_user(
             return refused(Refusal.SELF)
         if not _rights(services, unit, act).covers(services.roles.rights_of(unit.connection, user_id, unit.now)):
             return refused(Refusal.FORBIDDEN)
-        return change(unit, target) or target
+        refusal = change(unit, target)
+        return target if refusal is None else refusal
 
 
 def _rights(services: Services, unit: Unit, act: Act) -> Rights:

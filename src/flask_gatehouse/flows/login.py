@@ -40,9 +40,7 @@ class Attempt:
     is_remembered: bool = False
 
 
-def begin(
-    services: Services, name: str, password: str, attempt: Attempt
-) -> Issued | FactorDue | MustReplace | Refused:
+def begin(services: Services, name: str, password: str, attempt: Attempt) -> Issued | FactorDue | MustReplace | Refused:
     """Check name and password and open a session, or the short pending one when a factor is due.
 
     Args:
@@ -160,7 +158,7 @@ def _enrolled(services: Services, unit: Unit, user_id: int) -> tuple[Factor, ...
     return tuple(factor for factor in services.factors if factor.enrolled(unit.connection, user_id))
 
 
-def _pend(  # noqa: PLR0913 - the parts of one login, each its own value
+def _pend(
     services: Services,
     unit: Unit,
     credential: Credential,
@@ -255,9 +253,7 @@ def answer(services: Services, pending: str, field: str, value: str, attempt: At
         return issued
 
 
-def vouched(
-    services: Services, user_id: int, attempt: Attempt, *, is_fresh: bool
-) -> Issued | FactorDue | Refused:
+def vouched(services: Services, user_id: int, attempt: Attempt, *, is_fresh: bool) -> Issued | FactorDue | Refused:
     """Open a session for a user whom the host app vouches for (`login_user`); never for a suspended one.
 
     Args:

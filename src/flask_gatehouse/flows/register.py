@@ -90,9 +90,7 @@ def _claim(services: Services, unit: Unit, created: UserRecord, source: Source) 
     unit.record(Event("role.granted", actor, created.id, source, detail={"role": ADMIN}))
 
 
-def create(
-    services: Services, new: NewUser, roles: Iterable[str], actor: Actor, *, reason: str = ""
-) -> UserRecord:
+def create(services: Services, new: NewUser, roles: Iterable[str], actor: Actor, *, reason: str = "") -> UserRecord:
     """Make a user by command or code; spends the claim to be the first administrator.
 
     Args:

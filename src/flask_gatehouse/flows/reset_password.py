@@ -104,5 +104,7 @@ def complete(services: Services, secret: str, password: str, source: Source) -> 
         _, ended = revoke.everything_of(services, unit, stored.user_id)
         services.throttle.unlock(unit.connection, stored.user_id, unit.now)
         detail: dict[str, object] = {"sessions_ended": list(ended)}
-        unit.record(Event("password.reset", Actor(stored.user_id, stored.username), stored.user_id, source, detail=detail))
+        unit.record(
+            Event("password.reset", Actor(stored.user_id, stored.username), stored.user_id, source, detail=detail)
+        )
         return stored.user_id

@@ -54,9 +54,7 @@ def all_of(services: Services, actor: Actor, user_id: int, reason: str, source: 
         return all_within(services, unit, actor, user_id, reason, source)
 
 
-def all_within(  # noqa: PLR0913 - who, whom, why and from where are each their own value
-    services: Services, unit: Unit, actor: Actor, user_id: int, reason: str, source: Source
-) -> int:
+def all_within(services: Services, unit: Unit, actor: Actor, user_id: int, reason: str, source: Source) -> int:
     """End all sessions of a user within another flow's transaction; return how many."""
     _, ended = everything_of(services, unit, user_id)
     _record(unit, actor, user_id, source, ended, reason)
@@ -73,9 +71,7 @@ def by_public_id(services: Services, actor: Actor, public_id: str, reason: str) 
         return 1
 
 
-def _record(  # noqa: PLR0913 - the parts of one event
-    unit: Unit, actor: Actor, user_id: int, source: Source, ended: tuple[str, ...], reason: str
-) -> None:
+def _record(unit: Unit, actor: Actor, user_id: int, source: Source, ended: tuple[str, ...], reason: str) -> None:
     detail: dict[str, object] = {"sessions": list(ended)}
     if reason:
         detail["reason"] = reason

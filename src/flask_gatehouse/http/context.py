@@ -39,7 +39,7 @@ class Wired:
     services: Services
     origins: Origins
     finish: Callable[[Flask, GuardedSession, Response], None]
-    guest_serializer: URLSafeTimedSerializer[str] = field(init=False)
+    guest_serializer: URLSafeTimedSerializer = field(init=False)
     csrf_keys: tuple[bytes, ...] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -310,8 +310,7 @@ class GuardedSession(SessionMixin):
             text = tagged.dumps(data) if data else ""
             self.wired.services.sessions.store.save_data(secret_digest(self.secret), text)
         elif data:
-            value = self.wired.guest_serializer.dumps(data)
-            text = value if isinstance(value, str) else value.decode("ascii")
+            text = str(self.wired.guest_serializer.dumps(data))
             if len(text) > COOKIE_MAX - 200:
                 log.error("a guest's session is too large for its cookie and was not stored: keep less in it")
                 return
@@ -332,7 +331,7 @@ class GuardedSession(SessionMixin):
             response.delete_cookie(full, secure=is_secure, httponly=True, samesite="Lax", path="/")
 
 
-def guest_serializer(keys: tuple[bytes, ...]) -> URLSafeTimedSerializer[str]:
+def guest_serializer(keys: tuple[bytes, ...]) -> URLSafeTimedSerializer:
     """Return the signer of guest cookies.
 
     Args:

@@ -56,7 +56,7 @@ def answer(decision: Decision) -> ResponseReturnValue:
         return respond.enrol()
     _record_denial(decision)
     explain = bool(current_app.debug) and is_direct_loopback(request.environ)
-    respond.forbidden(decision, explain=explain)
+    return respond.forbidden(decision, explain=explain)
 
 
 def _lacks_factor(decision: Decision) -> bool:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("flask_gatehouse.login")
 
 
-class User(UserMixin):
+class User(UserMixin):  # type: ignore[misc]  # Flask-Login has no types
     """`current_user`: the identity of a request, or a user just made, as Flask-Login's code expects one."""
 
     def __init__(self, identity: Identity) -> None:

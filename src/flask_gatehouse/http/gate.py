@@ -80,7 +80,7 @@ class Gate:
             if (incoming.content_length or 0) > OWN_BODY_MAX:
                 return respond.message(413, "Too large", "This is more than the form takes.")
         if not guard.requirement.is_public:
-            if method == "OPTIONS" and rule.provide_automatic_options:
+            if method == "OPTIONS" and getattr(rule, "provide_automatic_options", False):
                 return None
             decision = decide(state.identity, guard.requirement, self._freshness, self._now.now())
             if not decision:

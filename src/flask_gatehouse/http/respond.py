@@ -73,7 +73,7 @@ def page(template: str, status: int = 200, **context: object) -> Response:
     return response
 
 
-def problem(  # noqa: PLR0913 - the members of RFC 9457
+def problem(
     status: int,
     title: str,
     *,
@@ -167,7 +167,7 @@ def unavailable() -> Response:
 def login_redirect(endpoint: str) -> Response:
     """Lead to a page that asks for more, with the way back."""
     target = present_target()
-    return make_response(redirect(url_for(endpoint, **({"next": target} if target else {}))))
+    return make_response(redirect(url_for(endpoint, next=target) if target else url_for(endpoint)))
 
 
 def guest(endpoint: str = "gatehouse.login") -> Response:

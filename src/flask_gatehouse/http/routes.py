@@ -175,8 +175,10 @@ class RouteTable:
         found = {}
         for method in sorted(view_class.methods or ()):
             handler = getattr(view_class, method.lower(), None)
-            labels = list(_labels(handler)) if handler is not None else []
-            if labels or (handler is not None and any(map(_flask_login_label, _chain(handler)))):
+            if handler is None:
+                continue
+            labels = list(_labels(handler))
+            if labels or any(map(_flask_login_label, _chain(handler))):
                 found[method.upper()] = self._combine(endpoint, [*inherited, *labels], handler)
         return found
 
@@ -262,4 +264,4 @@ def _labels(view: View) -> Iterable[Label]:
 
 
 def _flask_login_label(function: View) -> Requirement | None:
-    return _FLASK_LOGIN.get(getattr(function, "__code__", None))  # type: ignore[arg-type]
+    return _FLASK_LOGIN.get(getattr(function, "__code__", None))

@@ -21,6 +21,8 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+)
+from sqlalchemy import (
     event as sqlalchemy_event,
 )
 

@@ -27,6 +27,8 @@ PREFIX = "GATEHOUSE_"
 MIN_SECRET_LENGTH = 32
 MINUTE = timedelta(minutes=1)
 ARGON2_FLOOR_KIB = 19456
+SHORTEST_PASSWORD, LONGEST_MINIMUM = 8, 64
+"""NIST SP 800-63B 3.1.1.2: 8 at least; passwords of 64 must be possible."""
 ADMIN_FRESH = timedelta(minutes=5)
 STRICT_ADMIN_ABSOLUTE = timedelta(hours=8)
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -42,7 +44,9 @@ class Settings:
     """The settings of one app, read once. Field `session_idle` is the setting `GATEHOUSE_SESSION_IDLE`."""
 
     secret_key: str = _setting(
-        parsing.secret, "", "Root of every key; Flask's own `SECRET_KEY` counts when it is absent. 32 characters or more."
+        parsing.secret,
+        "",
+        "Root of every key; Flask's own `SECRET_KEY` counts when it is absent. 32 characters or more.",
     )
     secret_key_fallbacks: tuple[str, ...] = _setting(
         parsing.secrets_list, (), "Older secrets that still verify while cookies and links made with them run out."
@@ -57,7 +61,9 @@ class Settings:
         parsing.networks, (), "Networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed; `none` or CIDRs."
     )
     database_url: str = _setting(
-        parsing.text, "", "SQLAlchemy URL; `sqlite:///…` or `postgresql+psycopg://…`. Empty: SQLite in the instance folder."
+        parsing.text,
+        "",
+        "SQLAlchemy URL; `sqlite:///…` or `postgresql+psycopg://…`. Empty: SQLite in the instance folder.",
     )
     valkey_url: str = _setting(parsing.text, "", "Valkey or Redis for sessions and counters; not used by this release.")
     mail_url: str = _setting(parsing.text, "", "`smtp://`, `smtps://` or `console:`; not used by this release.")
@@ -67,7 +73,9 @@ class Settings:
         parsing.one_of("open", "closed"), "open", "Whether anyone may register; `closed` makes `/register` a 404."
     )
     login_name: str = _setting(
-        parsing.one_of("username", "email", "both"), "username", "What is typed to log in; e-mail addresses come with mail."
+        parsing.one_of("username", "email", "both"),
+        "username",
+        "What is typed to log in; e-mail addresses come with mail.",
     )
     password_min: int = _setting(parsing.whole, 8, "Shortest password, in characters (code points).", strict=15)
     argon2: tuple[int, int, int] = _setting(
@@ -77,15 +85,21 @@ class Settings:
         parsing.secret, "", "Secret for a keyed step before hashing, kept outside the database; `strict` requires one."
     )
     session_idle: timedelta = _setting(
-        parsing.duration, timedelta(minutes=60), "A session unused for this long has ended.", strict=timedelta(minutes=30)
+        parsing.duration,
+        timedelta(minutes=60),
+        "A session unused for this long has ended.",
+        strict=timedelta(minutes=30),
     )
     session_absolute: timedelta = _setting(
-        parsing.duration, timedelta(hours=24), "A session older than this has ended, used or not.", strict=timedelta(hours=12)
+        parsing.duration,
+        timedelta(hours=24),
+        "A session older than this has ended, used or not.",
+        strict=timedelta(hours=12),
     )
     session_protection: str = _setting(
         parsing.one_of("strong", "basic", "none"),
         "strong",
-        "`strong`: a request with another user agent than at login (versions apart) is refused; `basic`: it is not fresh.",
+        "`strong`: a request with another user agent than at login (versions apart) is refused; `basic`: not fresh.",
     )
     max_sessions: int = _setting(parsing.whole, 20, "Live sessions of one user; the oldest ends when one more begins.")
     admin_idle: timedelta = _setting(
@@ -98,20 +112,26 @@ class Settings:
         strict=timedelta(minutes=5),
     )
     remember: timedelta = _setting(
-        parsing.duration, timedelta(0), "Life of a session with \"remember me\", its idle limit too; `0`: no such box."
+        parsing.duration, timedelta(0), 'Life of a session with "remember me", its idle limit too; `0`: no such box.'
     )
     throttle: str = _setting(
-        parsing.one_of("on", "off"), "on", "`off` only in debug and tests: no account or address counts; hashing stays bounded."
+        parsing.one_of("on", "off"),
+        "on",
+        "`off` only in debug and tests: no account or address counts; hashing stays bounded.",
     )
     after_login: str = _setting(parsing.text, "/", "Where a login without `next` leads; a path of this app.")
     csp: str = _setting(
-        parsing.text, "", "Content-Security-Policy of the host app's pages; empty: only Gatehouse's own pages carry one."
+        parsing.text,
+        "",
+        "Content-Security-Policy of the host app's pages; empty: only Gatehouse's own pages carry one.",
     )
     features: tuple[str, ...] = _setting(parsing.words, (), "Optional parts to switch on, comma separated.")
     url_prefix: str = _setting(parsing.url_path, "", "Prefix of all Gatehouse pages, such as `/auth`.")
     admin_prefix: str = _setting(parsing.url_path, "/admin", "Prefix of the administrators' pages.")
     first_user_admin: bool = _setting(
-        parsing.flag, default=False, meaning="Demo only: the first user to register becomes administrator, once and for all."
+        parsing.flag,
+        default=False,
+        meaning="Demo only: the first user to register becomes administrator, once and for all.",
     )
 
     def __repr__(self) -> str:
@@ -171,7 +191,7 @@ def _given(sources: tuple[Mapping[str, object], ...]) -> Iterator[tuple[str, obj
     parsers = {item.name: item.metadata["parse"] for item in fields(Settings)}
     seen: set[str] = set()
     for source in sources:
-        for key in sorted(key for key in source if isinstance(key, str) and key.startswith(PREFIX)):
+        for key in sorted(key for key in source if key.startswith(PREFIX)):
             name = key.removeprefix(PREFIX).lower()
             is_file = name not in parsers and name.endswith("_file")
             name = name.removesuffix("_file") if is_file else name
@@ -214,19 +234,7 @@ def problems(settings: Settings, config: Mapping[str, object], *, relaxed: bool)
 
 
 def _always(settings: Settings, config: Mapping[str, object], *, testing: bool) -> Iterator[Problem]:
-    for origin in settings.origins:
-        if origin.startswith("http://") and not is_loopback(urlsplit(origin).netloc):
-            yield Problem("GATEHOUSE_ORIGINS", f"{origin} is plain HTTP off loopback: serve it as https://")
-    if settings.session_absolute <= timedelta(0) or settings.session_idle <= timedelta(0):
-        yield Problem("GATEHOUSE_SESSION_ABSOLUTE", "sessions need an idle and an absolute end: set both above zero")
-    if settings.max_sessions < 1:
-        yield Problem("GATEHOUSE_MAX_SESSIONS", "must be 1 or more")
-    if settings.argon2[0] < ARGON2_FLOOR_KIB and not testing:
-        yield Problem("GATEHOUSE_ARGON2", f"memory below {ARGON2_FLOOR_KIB} KiB: set {ARGON2_FLOOR_KIB},2,1 or more")
-    if not 8 <= settings.password_min <= 64:  # noqa: PLR2004 - NIST SP 800-63B 3.1.1.2: 8 at least, 64 must be possible
-        yield Problem("GATEHOUSE_PASSWORD_MIN", "must be 8 to 64")
-    if settings.login_name != "username":
-        yield Problem("GATEHOUSE_LOGIN_NAME", "needs verified e-mail addresses, which this release has not: set username")
+    yield from _own(settings, testing=testing)
     if config.get("WTF_CSRF_ENABLED") is False and not testing:
         yield Problem("WTF_CSRF_ENABLED", "False leaves every form open to other sites: remove it")
     if config.get("LOGIN_DISABLED") and not testing:
@@ -239,10 +247,28 @@ def _always(settings: Settings, config: Mapping[str, object], *, testing: bool) 
         yield Problem("SESSION_COOKIE_SAMESITE", "'None' sends the session along from other sites: remove it")
 
 
+def _own(settings: Settings, *, testing: bool) -> Iterator[Problem]:
+    for origin in settings.origins:
+        if origin.startswith("http://") and not is_loopback(urlsplit(origin).netloc):
+            yield Problem("GATEHOUSE_ORIGINS", f"{origin} is plain HTTP off loopback: serve it as https://")
+    if not all((settings.session_absolute, settings.session_idle, settings.admin_idle)):
+        yield Problem("GATEHOUSE_SESSION_ABSOLUTE", "sessions need an idle and an absolute end: set all above zero")
+    if settings.max_sessions < 1:
+        yield Problem("GATEHOUSE_MAX_SESSIONS", "must be 1 or more")
+    if settings.argon2[0] < ARGON2_FLOOR_KIB and not testing:
+        yield Problem("GATEHOUSE_ARGON2", f"memory below {ARGON2_FLOOR_KIB} KiB: set {ARGON2_FLOOR_KIB},2,1 or more")
+    if not SHORTEST_PASSWORD <= settings.password_min <= LONGEST_MINIMUM:
+        yield Problem("GATEHOUSE_PASSWORD_MIN", f"must be {SHORTEST_PASSWORD} to {LONGEST_MINIMUM}")
+    if settings.login_name != "username":
+        yield Problem("GATEHOUSE_LOGIN_NAME", "needs verified e-mail addresses, not in this release: set username")
+
+
 def _outside_debug_and_tests(settings: Settings) -> Iterator[Problem]:
     mend = "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
     if len(settings.secret_key) < MIN_SECRET_LENGTH:
-        yield Problem("GATEHOUSE_SECRET_KEY", f"missing or under {MIN_SECRET_LENGTH} characters: set the output of {mend}")
+        yield Problem(
+            "GATEHOUSE_SECRET_KEY", f"missing or under {MIN_SECRET_LENGTH} characters: set the output of {mend}"
+        )
     if any(len(fallback) < MIN_SECRET_LENGTH for fallback in settings.secret_key_fallbacks):
         yield Problem("GATEHOUSE_SECRET_KEY_FALLBACKS", f"one is under {MIN_SECRET_LENGTH} characters: remove it")
     if not settings.origins:

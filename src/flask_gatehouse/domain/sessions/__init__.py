@@ -223,7 +223,7 @@ class Sessions:
             return PENDING_MICROS
         return self.life.remember if is_remembered else self.life.absolute
 
-    def rotate(  # noqa: PLR0913 - one record of a proof; the flow names each part
+    def rotate(
         self,
         connection: Connection,
         session: SessionRow,

@@ -14,7 +14,7 @@ from flask_gatehouse.kernel.schema import ACTIVE, grant, role_permission, sessio
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
     from flask_gatehouse.kernel.clock import Instant
     from flask_gatehouse.kernel.database import Database
@@ -39,6 +39,14 @@ class SessionRow:
     agent: str
     address: str
     data: str
+
+
+def _require_row(values: Sequence[Any]) -> SessionRow:
+    return SessionRow(*values)
+
+
+def _row(values: Sequence[Any] | None) -> SessionRow | None:
+    return None if values is None else SessionRow(*values)
 
 
 _ROW = (
@@ -88,13 +96,11 @@ class SqlSessions:
     def __init__(self, database: Database, code_roles: Mapping[str, frozenset[str]]) -> None:
         self._code_roles = code_roles
         self._live = database.prepare(_LIVE)
-        digest = bindparam("at_digest")
+        digest: ColumnElement[bytes] = bindparam("at_digest")
         self._touch = database.prepare(
             update(session).where(session.c.digest == digest).values(seen_at=bindparam("seen_at"))
         )
-        self._save = database.prepare(
-            update(session).where(session.c.digest == digest).values(data=bindparam("data"))
-        )
+        self._save = database.prepare(update(session).where(session.c.digest == digest).values(data=bindparam("data")))
 
     def find_live(self, digest: bytes, now: Instant) -> tuple[SessionRow, Identity, int, bool] | None:
         """Return row, identity, the user's epoch and whether the user is active. One statement, all rows fetched."""
@@ -148,14 +154,12 @@ class SqlSessions:
     def lock_pending(self, connection: Connection, digest: bytes) -> SessionRow | None:
         """Return a pending login's row, locked."""
         query = select(*_ROW).where(session.c.digest == digest, session.c.is_pending.is_(True)).with_for_update()
-        row = connection.execute(query).one_or_none()
-        return None if row is None else SessionRow(*row)
+        return _row(connection.execute(query).one_or_none())
 
     def lock(self, connection: Connection, digest: bytes) -> SessionRow | None:
         """Return an active session's row, locked."""
         query = select(*_ROW).where(session.c.digest == digest, session.c.is_pending.is_(False)).with_for_update()
-        row = connection.execute(query).one_or_none()
-        return None if row is None else SessionRow(*row)
+        return _row(connection.execute(query).one_or_none())
 
     @staticmethod
     def proofs_of(row: SessionRow) -> tuple[Proof, ...]:
@@ -215,7 +219,7 @@ class SqlSessions:
             .where(session.c.user_id == user_id, session.c.is_pending.is_(False))
             .order_by(session.c.created_at.desc(), session.c.id.desc())
         )
-        return [SessionRow(*row) for row in connection.execute(query)]
+        return [_require_row(row) for row in connection.execute(query)]
 
     def page(self, connection: Connection, *, after: int = 0, limit: int = 50) -> list[tuple[SessionRow, str]]:
         """Return active sessions of all users with their login names, newest first, paged by key."""
@@ -228,9 +232,8 @@ class SqlSessions:
         )
         if after:
             query = query.where(session.c.id < after)
-        return [(SessionRow(*row[:_WIDTH]), row[_WIDTH]) for row in connection.execute(query)]
+        return [(_require_row(row[:_WIDTH]), row[_WIDTH]) for row in connection.execute(query)]
 
     def find_public(self, connection: Connection, public_id: str) -> SessionRow | None:
         """Return an active session by its public id."""
-        row = connection.execute(select(*_ROW).where(session.c.public_id == public_id)).one_or_none()
-        return None if row is None else SessionRow(*row)
+        return _row(connection.execute(select(*_ROW).where(session.c.public_id == public_id)).one_or_none())

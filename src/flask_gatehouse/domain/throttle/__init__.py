@@ -112,9 +112,7 @@ class Throttle:
         if target:
             yield f"{rule.name}>{target}", rule.per_target
 
-    def _charge_account(
-        self, connection: Connection, key: str, window_keys: tuple[str, ...], now: Instant
-    ) -> Charge:
+    def _charge_account(self, connection: Connection, key: str, window_keys: tuple[str, ...], now: Instant) -> Charge:
         lockout = charge_account(connection, key, now)
         if lockout.is_refused:
             return Charge(wait=lockout.blocked_until - now)
@@ -143,5 +141,3 @@ class Throttle:
         """Zero a user's counters: an administrator, a command or a completed reset."""
         clear_account(connection, f"user:{user_id}", now)
         clear_account(connection, f"inside:{user_id}", now)
-
-

@@ -85,9 +85,11 @@ def charge_account(connection: Connection, key: str, now: Instant) -> Lockout:
     if row is None:
         query = select(counter.c.count, counter.c.total, counter.c.blocked_until).where(counter.c.key == key)
         return Lockout(*connection.execute(query).one(), is_refused=True)
-    blocked_until = now + delay_after(row.count) if delay_after(row.count) else 0
+    wrong, total = row[0], row[1]
+    delay = delay_after(wrong)
+    blocked_until = now + delay if delay else 0
     connection.execute(update(counter).where(counter.c.key == key).values(blocked_until=blocked_until))
-    return Lockout(row.count, row.total, blocked_until)
+    return Lockout(wrong, total, blocked_until)
 
 
 def give_back(connection: Connection, key: str, charged: Lockout) -> None:
@@ -105,7 +107,7 @@ def clear_account(connection: Connection, key: str, now: Instant) -> bool:
     """Zero an account counter; True when a refund is due, which is once per account and window."""
     statement = update(counter).where(counter.c.key == key).values(count=0, total=0, blocked_until=0)
     row = connection.execute(statement.returning(counter.c.refunded_until)).one_or_none()
-    return row is not None and row.refunded_until <= now
+    return row is not None and int(row[0]) <= now
 
 
 def refund(connection: Connection, keys: tuple[str, ...], account_key: str, now: Instant) -> None:
