@@ -1,0 +1,32 @@
+"""Commands: the door for operators. They call the flows that pages call; there is no SQL here.
+
+`commands` is the group behind `flask gatehouse …`; the program `gatehouse` (`flask_gatehouse.__main__`) has the same
+commands and the demo.
+"""
+
+from __future__ import annotations
+
+import click
+
+from . import audit, check, database, roles, routes, sessions, setup, users
+from .app import Commands
+
+__all__ = ["commands"]
+
+
+@click.group("gatehouse", cls=Commands)
+def commands() -> None:
+    """Set up, look after and check an app behind Gatehouse."""
+
+
+for _command in (
+    setup.init,
+    database.commands,
+    users.commands,
+    roles.commands,
+    sessions.commands,
+    audit.commands,
+    routes.routes,
+    check.check,
+):
+    commands.add_command(_command)

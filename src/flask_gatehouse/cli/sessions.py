@@ -1,0 +1,129 @@
+"""`gatehouse session`: see live sessions, end one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from flask_gatehouse.flows import revoke
+from flask_gatehouse.kernel.identity import ADMIN, CLI, FOREVER, Identity
+
+from .app import Commands, accepted, require_user, with_services
+from .options import json_option, reason_option, text
+from .output import print_json, print_table, say, when
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sqlalchemy import Connection
+
+    from flask_gatehouse.domain.sessions import SessionRow
+    from flask_gatehouse.domain.users import UserRecord
+    from flask_gatehouse.flows.services import Services
+    from flask_gatehouse.kernel.clock import Instant
+
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSession:
+    """A session that counts now."""
+
+    row: SessionRow
+    username: str
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it for programs; the id is the public one."""
+        row = self.row
+        return {
+            "id": row.public_id,
+            "username": self.username,
+            "created_at": when(row.created_at),
+            "seen_at": when(row.seen_at),
+            "expires_at": when(row.expires_at),
+            "is_remembered": row.is_remembered,
+            "address": row.address,
+            "agent": row.agent,
+        }
+
+
+def live_of(services: Services, user: UserRecord) -> list[LiveSession]:
+    """Return a user's live sessions, newest first."""
+    with services.reading() as connection:
+        rows = services.sessions.store.of_user(connection, user.id)
+        return list(_live(services, connection, [(row, user.username) for row in rows]))
+
+
+def _all(services: Services) -> Iterator[LiveSession]:
+    after = 0
+    while True:
+        with services.reading() as connection:
+            found = services.sessions.store.page(connection, after=after, limit=PAGE)
+            live = list(_live(services, connection, found))
+        yield from live
+        if len(found) < PAGE:
+            return
+        after = found[-1][0].id
+
+
+def _live(services: Services, connection: Connection, found: Iterable[tuple[SessionRow, str]]) -> Iterator[LiveSession]:
+    now = services.clock.now()
+    held = services.roles.names_of(connection, {row.user_id for row, _ in found}, now)
+    for row, username in found:
+        if not _has_ended(services, row, now, is_admin=ADMIN in held.get(row.user_id, ())):
+            yield LiveSession(row, username)
+
+
+def _has_ended(services: Services, row: SessionRow, now: Instant, *, is_admin: bool) -> bool:
+    proofs = services.sessions.store.proofs_of(row)
+    proven_at = max((proof.at for proof in proofs), default=0)
+    parts = (
+        row.user_id,
+        "",
+        None,
+        (),
+        frozenset[str](),
+        is_admin,
+        proofs,
+        proven_at,
+        FOREVER,
+        row.public_id,
+        "session",
+    )
+    return services.sessions.life.has_ended(row, Identity(*parts), now)
+
+
+@click.group("session", cls=Commands)
+def commands() -> None:
+    """See live sessions, end one."""
+
+
+@commands.command("list")
+@click.option("--user", "name", type=text, metavar="NAME", help="Only those of this user.")
+@json_option
+@with_services
+def show_all(services: Services, name: str | None, *, as_json: bool) -> None:
+    """List live sessions, newest first."""
+    live = _all(services) if name is None else live_of(services, require_user(services, name))
+    rows = [session.as_dict() for session in live]
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("id", "username", "created_at", "seen_at", "address", "agent")
+    print_table(("ID", "USER", "BEGAN", "LAST SEEN", "ADDRESS", "BROWSER"), ([row[c] for c in columns] for row in rows))
+
+
+@commands.command("revoke")
+@click.argument("public_id", metavar="ID", type=text)
+@reason_option
+@json_option
+@with_services
+def revoke_one(services: Services, public_id: str, reason: str, *, as_json: bool) -> None:
+    """End the session with this public id: its next request is refused."""
+    accepted(revoke.by_public_id(services, CLI, public_id, reason))
+    if as_json:
+        print_json({"id": public_id, "ended": 1})
+    else:
+        say(f"Session {public_id} has ended.")
