@@ -1,4 +1,7 @@
-"""Plain Flask: the floor. Its "protected" route is just a route."""
+"""Plain Flask: the floor. Its "protected" route is just a route.
+
+It has no SECRET_KEY: with one, Flask prepares a signed session for every request, and that is no longer the floor.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,12 @@ from pathlib import Path
 
 from flask import Flask
 
-from benchmarks.contender import PLAIN, PROTECTED_PATH, PROTECTED_TEXT, PUBLIC_PATH, PUBLIC_TEXT, SECRET, Contender
+from benchmarks.contender import PLAIN, PROTECTED_PATH, PROTECTED_TEXT, PUBLIC_PATH, PUBLIC_TEXT, Contender
 
 
 def create(folder: Path) -> Contender:
     """The two routes and nothing else."""
     app = Flask(__name__, instance_path=str(folder))
-    app.config["SECRET_KEY"] = SECRET
 
     @app.get(PUBLIC_PATH)
     def public() -> str:
