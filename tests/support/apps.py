@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 
-from flask import Flask, jsonify, session
+from flask import Flask, Response, jsonify, session
 
 import flask_gatehouse as gatehouse
 
@@ -59,13 +59,13 @@ def _add_open_routes(app: Flask) -> None:
 
     @app.get("/remember/<value>")
     @gatehouse.public
-    def remember(value: str) -> object:
+    def remember(value: str) -> Response:
         session["value"] = value
         return jsonify(value=value)
 
     @app.get("/recall")
     @gatehouse.public
-    def recall() -> object:
+    def recall() -> Response:
         return jsonify(value=session.get("value"))
 
 

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support.browser import axe_violations
-from tests.support.visitor import Answer, Visitor, csrf_token
+from tests.support.visitor import Answer, Visitor, csrf_token, submit
 
 
 def test_every_test_has_a_database_of_its_own(postgres, postgres_url):
@@ -41,6 +41,34 @@ def test_a_killed_worker_is_replaced_and_the_others_go_on(serve):
     assert visitor.get("/").text == "open"
     server.wait_for_workers(2, without=dead)
     assert {int(visitor.get("/process").text) for _ in range(40)} <= set(server.worker_pids())
+
+
+@pytest.mark.usefixtures("database_url")
+def test_the_tiny_app_stands_behind_the_gate_on_both_databases(make_app):
+    app = make_app()
+    with app.app_context():
+        app.extensions["gatehouse"].create_user("alice", password="correct horse battery")
+    client = app.test_client()
+    assert client.get("/").text == "open"
+    assert client.get("/protected").status_code == 302
+    assert submit(client, "/login", username="alice", password="correct horse battery").status_code == 303
+    assert [client.get(path).text for path in ("/protected", "/async", "/fresh")] == [
+        "inside: alice",
+        "inside: alice",
+        "fresh",
+    ]
+    assert client.get("/for-admins").status_code == 403
+
+
+def test_visitors_meet_the_same_app_in_other_processes(serve, database_url):
+    server = serve(config={"GATEHOUSE_DATABASE_URL": database_url}, workers=2)
+    visitor = Visitor(server.url, source="127.0.0.7")
+    assert visitor.register("alice", "correct horse battery").status == 303
+    assert visitor.log_in("alice", "correct horse battery").status == 303
+    assert visitor.get("/protected").text == "inside: alice"
+    thief = visitor.copy()
+    assert visitor.log_out().status == 303
+    assert {thief.get("/protected").status for _ in range(10)} == {302}
 
 
 def test_a_visitor_keeps_and_drops_cookies_as_told():
