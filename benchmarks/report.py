@@ -47,7 +47,7 @@ PACKAGES = (
 def console() -> Console:
     """A terminal as wide as it is; a file or a pipe wide enough for the table."""
     terminal = Console()
-    return terminal if terminal.is_terminal else Console(width=140)
+    return terminal if terminal.is_terminal else Console(width=160)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from benchmarks.contender import (
     Contender,
 )
 from flask_gatehouse import Gatehouse, login_required, public
+from flask_gatehouse.cli import commands
 
 View = Callable[[], str]
 
@@ -43,7 +44,7 @@ def create_flask_login(folder: Path) -> Contender:
 def create_postgres(folder: Path, url: str) -> Contender:
     """Under Gatehouse's own label, on PostgreSQL."""
     app = build(folder, url)
-    upgraded = app.test_cli_runner().invoke(args=["gatehouse", "db", "upgrade"])
+    upgraded = app.test_cli_runner().invoke(commands, ["db", "upgrade"])
     if upgraded.exit_code:
         raise RuntimeError(f"gatehouse db upgrade: {upgraded.output}")
     return Contender(GATEHOUSE_POSTGRES, app, log_in, peer=NOTES_POSTGRES)
