@@ -1,0 +1,84 @@
+"""Pages: parse the form, call the flow, answer. One blueprint named `gatehouse`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Blueprint
+
+from flask_gatehouse.kernel.clock import as_text
+
+from . import account, admin, login
+from .browsers import browser_name
+
+if TYPE_CHECKING:
+    from flask.typing import RouteCallable
+
+    from flask_gatehouse.kernel.settings import Settings
+BIGGEST_ID = 2**63 - 1
+USER = f"/users/<int(max={BIGGEST_ID}):user_id>"
+
+PAGES: tuple[tuple[str, str, RouteCallable], ...] = (
+    ("/register", "register", login.register_page),
+    ("/login", "login", login.log_in),
+    ("/login/factor", "factor", login.answer_factor),
+    ("/reauthenticate", "reauthenticate", login.reauthenticate),
+    ("/reset-password/<token>", "reset_password", login.choose_password),
+    ("/account/password", "password", account.change_password),
+)
+"""URL, endpoint, view: a form that is shown and sent."""
+
+SHOWN: tuple[tuple[str, str, RouteCallable], ...] = (
+    ("/account", "account", account.profile),
+    ("/account/sessions", "sessions", account.list_sessions),
+    ("/account/activity", "activity", account.activity),
+)
+
+ACTIONS: tuple[tuple[str, str, RouteCallable], ...] = (
+    ("/logout", "logout", login.log_out),
+    ("/account", "change_email", account.change_email),
+    ("/account/sessions/<public_id>/end", "end_session", account.end_session),
+    ("/account/sessions/end-others", "end_other_sessions", account.end_others),
+    ("/account/sessions/end-all", "end_all_sessions", account.end_all),
+)
+
+ADMIN_SHOWN: tuple[tuple[str, str, RouteCallable], ...] = (
+    ("", "admin", admin.overview),
+    ("/users", "admin_users", admin.list_users),
+    (USER, "admin_user", admin.show_user),
+)
+
+ADMIN_ACTIONS: tuple[tuple[str, str, RouteCallable], ...] = (
+    (f"{USER}/suspend", "admin_suspend", admin.suspend),
+    (f"{USER}/restore", "admin_restore", admin.restore),
+    (f"{USER}/unlock", "admin_unlock", admin.unlock),
+    (f"{USER}/grant", "admin_grant", admin.grant),
+    (f"{USER}/withdraw", "admin_withdraw", admin.withdraw),
+    (f"{USER}/end-sessions", "admin_end_sessions", admin.end_sessions),
+)
+
+
+def blueprint(settings: Settings) -> Blueprint:
+    """Return the pages of one app.
+
+    Args:
+        settings: for the administrators' prefix, and whether anyone may register.
+    """
+    made = Blueprint(
+        "gatehouse",
+        __name__,
+        template_folder="../templates",
+        static_folder="../static",
+        static_url_path="/gatehouse-static",
+    )
+    prefix = settings.admin_prefix
+    for url, endpoint, view in PAGES:
+        if endpoint != "register" or settings.registration == "open":
+            made.add_url_rule(url, endpoint, view, methods=["GET", "POST"])
+    for url, endpoint, view in (*SHOWN, *((prefix + url or "/", name, view) for url, name, view in ADMIN_SHOWN)):
+        made.add_url_rule(url, endpoint, view, methods=["GET"])
+    for url, endpoint, view in (*ACTIONS, *((prefix + url, name, view) for url, name, view in ADMIN_ACTIONS)):
+        made.add_url_rule(url, endpoint, view, methods=["POST"])
+    made.add_app_template_filter(as_text, "gatehouse_time")
+    made.add_app_template_filter(browser_name, "gatehouse_browser")
+    return made

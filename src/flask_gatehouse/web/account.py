@@ -1,0 +1,201 @@
+"""Pages of one's own account: profile, password, sessions, activity."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from flask import flash, request, url_for
+
+from flask_gatehouse.domain import users
+from flask_gatehouse.domain.audit import KINDS
+from flask_gatehouse.domain.passwords.rules import GUIDANCE
+from flask_gatehouse.flows import account, revoke
+from flask_gatehouse.flows.outcomes import Refused
+from flask_gatehouse.http.context import here, services, wired
+from flask_gatehouse.http.flask_login import leave, renew
+from flask_gatehouse.http.labels import fresh_login_required, login_required
+from flask_gatehouse.http.respond import done, invalid, message, page, refused
+from flask_gatehouse.kernel.identity import FOREVER, Identity
+
+from . import forms
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
+    from sqlalchemy import Connection
+
+    from flask_gatehouse.domain.audit import Entry
+    from flask_gatehouse.domain.sessions import SessionRow
+    from flask_gatehouse.kernel.clock import Instant
+
+PER_PAGE = 50
+BIGGEST_ID = 2**63 - 1
+_PUBLIC_ID = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class ShownEntry:
+    """A row of the audit log as a page shows it.
+
+    Attributes:
+        text: what happened, in a sentence.
+        actor: who did it, where that is somebody else.
+        reason: what was given as the reason.
+    """
+
+    at: Instant
+    text: str
+    actor: str
+    address: str
+    agent: str
+    reason: str = ""
+
+
+def present_identity() -> Identity:
+    """Return who is asking, on a page whose label demands a login."""
+    return cast("Identity", here().identity)
+
+
+def password_help() -> dict[str, Any]:
+    """Return what pages that choose a password say about it (NIST SP 800-63B 3.1.1.2)."""
+    return {"guidance": GUIDANCE, "password_min": services().settings.password_min}
+
+
+def live_sessions(connection: Connection, user_id: int, *, is_admin: bool) -> list[SessionRow]:
+    """Return a user's sessions that have not ended by time either, newest first."""
+    held = services()
+    now, found = held.clock.now(), []
+    for row in held.sessions.store.of_user(connection, user_id):
+        proofs = held.sessions.store.proofs_of(row)
+        proven_at = max((proof.at for proof in proofs), default=0)
+        stand_in = Identity(
+            user_id, "", None, (), frozenset(), is_admin, proofs, proven_at, FOREVER, row.public_id, "session"
+        )
+        if not held.sessions.life.has_ended(row, stand_in, now):
+            found.append(row)
+    return found
+
+
+@login_required
+def profile() -> ResponseReturnValue:
+    """Show the account."""
+    form = forms.EmailForm()
+    form.email.data = present_identity().email or ""
+    return page("account.html", form=form, **_profile_context())
+
+
+def _profile_context() -> dict[str, Any]:
+    identity = present_identity()
+    with services().reading() as connection:
+        user = users.find(connection, identity.user_id)
+    return {"user": user, "identity": identity, "is_fresh": wired().is_fresh(identity)}
+
+
+@fresh_login_required
+def change_email() -> ResponseReturnValue:
+    """Store another e-mail address, unverified."""
+    form = forms.EmailForm.of_request()
+    if not form.validate():
+        return invalid(form, "account.html", **_profile_context())
+    outcome = account.change_email(services(), present_identity(), form.email.data, here().source)
+    if isinstance(outcome, Refused):
+        return refused(outcome, "account.html", form=form, **_profile_context())
+    flash("Your e-mail address is saved." if outcome else "Your e-mail address is removed.", "success")
+    return done(url_for("gatehouse.account"), email=outcome)
+
+
+@login_required
+def change_password() -> ResponseReturnValue:
+    """Replace the password; this session goes on under a new id, all others end."""
+    form, state = forms.ChangePasswordForm.of_request(), here()
+    context = password_help()
+    if request.method != "POST":
+        return page("password.html", form=form, **context)
+    if not form.validate():
+        return invalid(form, "password.html", **context)
+    present, new = form.current.data, form.password.data
+    outcome = account.change_password(services(), present_identity(), state.secret, present, new, state.source)
+    if isinstance(outcome, Refused):
+        return refused(outcome, "password.html", form=form, **context)
+    renew(outcome)
+    flash("Your password is changed; your other sessions have ended.", "success")
+    return done(url_for("gatehouse.account"))
+
+
+@login_required
+def list_sessions() -> ResponseReturnValue:
+    """Show where the user is logged in."""
+    identity = present_identity()
+    with services().reading() as connection:
+        sessions = live_sessions(connection, identity.user_id, is_admin=identity.is_admin)
+    return page("sessions.html", sessions=sessions, identity=identity, is_fresh=wired().is_fresh(identity))
+
+
+@fresh_login_required
+def end_session(public_id: str) -> ResponseReturnValue:
+    """End one session of one's own; ending the present one is a log-out."""
+    identity = present_identity()
+    if public_id == identity.session_id:
+        return _left("This session has ended.")
+    is_known = bool(_PUBLIC_ID.fullmatch(public_id))
+    if not is_known or isinstance(revoke.one(services(), identity, public_id, here().source), Refused):
+        return message(404, "Not found", "You have no such session: perhaps it has ended already.")
+    flash("The session has ended.", "success")
+    return done(url_for("gatehouse.sessions"), ended=1)
+
+
+@fresh_login_required
+def end_others() -> ResponseReturnValue:
+    """End all sessions of one's own but the present one."""
+    ended = revoke.others(services(), present_identity(), here().source)
+    flash(f"{_sessions(ended)} ended.", "success")
+    return done(url_for("gatehouse.sessions"), ended=ended)
+
+
+@fresh_login_required
+def end_all() -> ResponseReturnValue:
+    """End all sessions of one's own, the present one too."""
+    ended = revoke.all_own(services(), present_identity(), here().source)
+    return _left(f"{_sessions(ended)} ended. Log in again.", ended)
+
+
+def _left(text: str, ended: int = 1) -> ResponseReturnValue:
+    leave()
+    flash(text, "info")
+    return done(url_for("gatehouse.login"), ended=ended)
+
+
+def _sessions(count: int) -> str:
+    return "1 session" if count == 1 else f"{count} sessions"
+
+
+@login_required
+def activity() -> ResponseReturnValue:
+    """Show what the audit log says about one's own account, newest first."""
+    text = request.args.get("before", "0")
+    before = int(text) if text.isascii() and text.isdecimal() and len(text) < len(str(BIGGEST_ID)) else -1
+    if before < 0:
+        return message(422, "Not understood", "The number after which the page begins is no number.")
+    held, user_id = services(), present_identity().user_id
+    with held.reading() as connection:
+        found = held.audit.search(connection, user_id=user_id, before=before, limit=PER_PAGE + 1)
+    shown = found[:PER_PAGE]
+    older = shown[-1].id if len(found) > PER_PAGE else 0
+    return page("activity.html", entries=[_own_entry(entry, user_id) for entry in shown], before=older)
+
+
+def _own_entry(entry: Entry, user_id: int) -> ShownEntry:
+    """Leave out where somebody else was when they acted on this account, and why they say they did."""
+    if entry.actor_id in {None, user_id}:
+        actor = "" if entry.actor_id == user_id or entry.actor == "guest" else entry.actor
+        return ShownEntry(entry.at, KINDS[entry.kind], actor, entry.address, entry.agent)
+    return ShownEntry(entry.at, KINDS[entry.kind], "an administrator", "", "")
+
+
+def full_entry(entry: Entry, user_id: int) -> ShownEntry:
+    """Return a row as administrators see it."""
+    actor = "" if entry.actor_id == user_id or entry.actor == "guest" else entry.actor
+    detail = json.loads(entry.detail) if entry.detail else {}
+    return ShownEntry(entry.at, KINDS[entry.kind], actor, entry.address, entry.agent, str(detail.get("reason", "")))

@@ -1,0 +1,220 @@
+"""The forms of the pages: field names as in `face.md`, and the shape of what may be sent.
+
+What a name, a password or a reason may be is the domain's business; here stands only what every text field shares:
+it is sent once, and holds no control characters, which PostgreSQL could not even store.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from flask import request
+from flask_wtf import FlaskForm
+from wtforms import BooleanField, EmailField, Field, PasswordField, StringField
+from wtforms.validators import EqualTo, InputRequired, StopValidation, ValidationError
+
+from flask_gatehouse.kernel.clock import from_datetime
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from werkzeug.datastructures import MultiDict
+
+    from flask_gatehouse.kernel.clock import Instant
+
+CONTROL = "Control characters cannot be taken."
+MISSING = "Fill this in."
+DIFFERENT = "The two passwords differ."
+REPEATED = "This was sent more than once."
+LAST_YEAR = 9998
+
+NAME = {"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}
+PRESENT = {"autocomplete": "current-password"}
+NEW = {"autocomplete": "new-password"}
+CODE = {"autocomplete": "one-time-code", "autocapitalize": "none", "spellcheck": "false"}
+PLAIN = {"autocomplete": "off"}
+
+
+class _OneLine(Field):
+    """A field of one line of text: never None, and without control characters (rule 10)."""
+
+    def process_formdata(self, valuelist: list[Any]) -> None:
+        """Take the first value; what was not sent is empty."""
+        self.data = valuelist[0] if valuelist else ""
+
+    def pre_validate(self, form: Any) -> None:
+        """Refuse control characters and lone surrogates.
+
+        Raises:
+            StopValidation: there is one.
+        """
+        del form
+        if any(unicodedata.category(character) in {"Cc", "Cs"} for character in self.data):
+            raise StopValidation(CONTROL)
+
+
+class Line(_OneLine, StringField):
+    """A line of text."""
+
+    data: str = ""
+
+
+class Address(_OneLine, EmailField):
+    """An e-mail address."""
+
+    data: str = ""
+
+
+class Secret(_OneLine, PasswordField):
+    """A password, never shown again."""
+
+    data: str = ""
+
+
+class GatehouseForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no types
+    """A form of ours. It reads form fields only: neither files nor JSON, whose values might be no text.
+
+    The gate has checked the CSRF token before any view runs (rule 21), so the form itself does not.
+    """
+
+    class Meta(FlaskForm.Meta):  # type: ignore[misc]  # Flask-WTF ships no types
+        """What Flask-WTF asks of a form."""
+
+        csrf = False
+
+    def __init__(self, formdata: MultiDict[str, str] | None = None) -> None:
+        super().__init__(formdata=formdata)
+        self._sent = formdata
+
+    @classmethod
+    def of_request(cls) -> Self:
+        """Return the form as it was sent, or an empty one for a page that is only shown."""
+        return cls(request.form if request.method == "POST" else None)
+
+    def validate(self, extra_validators: Any = None) -> bool:
+        """Validate every field, and refuse what was sent twice (ASVS V15.3.7)."""
+        is_valid: bool = super().validate(extra_validators=extra_validators)
+        sent = self._sent
+        repeated = [name for name in (*self._fields, "next") if sent is not None and len(sent.getlist(name)) > 1]
+        for name in repeated:
+            if name in self._fields:
+                self._fields[name].errors = [REPEATED]
+            else:
+                self.form_errors.append(f"{name}: {REPEATED}")
+        return is_valid and not repeated
+
+
+class LoginForm(GatehouseForm):
+    """`/login`."""
+
+    username = Line("Login name", [InputRequired(MISSING)], render_kw=NAME)
+    password = Secret("Password", [InputRequired(MISSING)], render_kw=PRESENT)
+    remember = BooleanField("Keep me logged in on this browser")
+
+
+class FactorForm(GatehouseForm):
+    """`/login/factor`: one of the two."""
+
+    code = Line("Code", render_kw=CODE)
+    recovery_code = Line("Recovery code", render_kw=PLAIN)
+
+    def answer(self) -> tuple[str, str]:
+        """Return the field that was filled in, and what stands there."""
+        return ("code", self.code.data) if self.code.data else ("recovery_code", self.recovery_code.data)
+
+    def validate_recovery_code(self, field: Line) -> None:
+        """Ask for one answer, not none.
+
+        Raises:
+            ValidationError: both fields are empty.
+        """
+        if not field.data and not self.code.data:
+            raise ValidationError(MISSING)
+
+
+class ReauthenticateForm(GatehouseForm):
+    """`/reauthenticate`."""
+
+    password = Secret("Password", [InputRequired(MISSING)], render_kw=PRESENT)
+
+
+class NewPasswordForm(GatehouseForm):
+    """`/reset-password/<token>`, and part of the others that choose a password."""
+
+    password = Secret("New password", [InputRequired(MISSING)], render_kw=NEW)
+    confirm = Secret("The same once more", [InputRequired(MISSING), EqualTo("password", DIFFERENT)], render_kw=NEW)
+
+
+class RegisterForm(NewPasswordForm):
+    """`/register`; `code` stands there only while the first administrator is looked for from afar."""
+
+    username = Line("Login name", [InputRequired(MISSING)], render_kw={**NAME, "minlength": 3, "maxlength": 80})
+    email = Address("E-mail", render_kw={"autocomplete": "email"})
+    password = Secret("Password", [InputRequired(MISSING)], render_kw=NEW)
+    code = Line("Code of the first administrator", render_kw=CODE)
+
+
+class ChangePasswordForm(NewPasswordForm):
+    """`/account/password`."""
+
+    current = Secret("Present password", [InputRequired(MISSING)], render_kw=PRESENT)
+
+
+class EmailForm(GatehouseForm):
+    """`/account`."""
+
+    email = Address("E-mail", render_kw={"autocomplete": "email"})
+
+
+class ReasonForm(GatehouseForm):
+    """An administrator's act that gives something back."""
+
+    reason = Line("Reason", render_kw=PLAIN)
+
+
+class TakingForm(GatehouseForm):
+    """An administrator's act that takes something away."""
+
+    reason = Line("Reason", [InputRequired("Give a reason: it is recorded in the audit log.")], render_kw=PLAIN)
+
+
+class GrantForm(ReasonForm):
+    """`…/grant`."""
+
+    role = Line("Role", [InputRequired(MISSING)])
+    until = Line("Until", render_kw=PLAIN)
+    until_at: Instant | None = None
+
+    def validate_until(self, field: Line) -> None:
+        """Read the end of the grant.
+
+        Raises:
+            ValidationError: it is no moment in ISO 8601.
+        """
+        try:
+            self.until_at = _instant(field.data) if field.data else None
+        except (ValueError, OverflowError):
+            text = "Give a moment in ISO 8601 with its offset, such as 2030-01-31T12:00:00Z."
+            raise ValidationError(text) from None
+
+
+class WithdrawForm(TakingForm):
+    """`…/withdraw`."""
+
+    role = Line("Role", [InputRequired(MISSING)])
+
+
+class SearchForm(GatehouseForm):
+    """Where a list begins: the start of a name, the last name of the page before."""
+
+    search = Line("Name begins with")
+    after = Line("After")
+
+
+def _instant(text: str) -> Instant:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is not None and moment.astimezone(UTC).year > LAST_YEAR:
+        raise OverflowError
+    return from_datetime(moment)

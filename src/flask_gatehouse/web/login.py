@@ -1,0 +1,157 @@
+"""Pages of the door: register, log in, second factor, log out, prove again, choose a password by link."""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING, Any
+
+from flask import flash, redirect, request, url_for
+
+from flask_gatehouse.flows import login, register, reset_password, step_up
+from flask_gatehouse.flows.outcomes import FactorDue, MustReplace, Refusal, Refused
+from flask_gatehouse.http.context import here, services
+from flask_gatehouse.http.flask_login import establish, hold_pending, leave, renew
+from flask_gatehouse.http.labels import login_required, public
+from flask_gatehouse.http.origin import is_direct_loopback, next_target
+from flask_gatehouse.http.respond import done, invalid, message, page, refused
+
+from . import forms
+from .account import password_help, present_identity
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
+
+WRONG_CODE = "This is not the code that the program printed."
+ENDED_TITLE = "This link has ended"
+ENDED = "It was used, or has run out. Ask an administrator for a new one."
+
+
+@public
+def register_page() -> ResponseReturnValue:
+    """Make a user of the one who asks; nobody is logged in."""
+    form = forms.RegisterForm.of_request()
+    is_first, is_here = _is_first_admin_open(), is_direct_loopback(request.environ)
+    if not is_first or is_here:
+        del form.code
+    context: dict[str, Any] = {"is_first": is_first, **password_help()}
+    if request.method != "POST":
+        return page("register.html", form=form, **context)
+    if not form.validate():
+        return invalid(form, "register.html", **context)
+    code = form.code.data if "code" in form else ""
+    if code and not _is_right_code(code):
+        form.code.errors = [WRONG_CODE]
+        return invalid(form, "register.html", **context)
+    new = register.NewUser(form.username.data, form.password.data, form.email.data or None)
+    may_claim = is_first and (is_here or bool(code))
+    outcome = register.register(services(), new, here().source, may_claim=may_claim)
+    if isinstance(outcome, Refused):
+        return refused(outcome, "register.html", form=form, **context)
+    flash("Registered. Please log in.", "success")
+    return done(url_for("gatehouse.login"), 201, id=outcome.id, username=outcome.username)
+
+
+def _is_first_admin_open() -> bool:
+    held = services()
+    if not held.settings.first_user_admin:
+        return False
+    with held.reading() as connection:
+        return held.roles.is_first_admin_open(connection)
+
+
+def _is_right_code(code: str) -> bool:
+    return hmac.compare_digest(code.encode(), register.first_admin_code(services()).encode())
+
+
+@public
+def log_in() -> ResponseReturnValue:
+    """Check name and password and open a session."""
+    form = forms.LoginForm.of_request()
+    context: dict[str, Any] = {"next": next_target(""), "can_remember": bool(services().settings.remember)}
+    if request.method != "POST":
+        return page("login.html", form=form, **context)
+    if not form.validate():
+        return invalid(form, "login.html", **context)
+    attempt = _attempt(is_remembered=form.remember.data)
+    outcome = login.begin(services(), form.username.data, form.password.data, attempt)
+    if isinstance(outcome, Refused):
+        return refused(outcome, "login.html", form=form, **context)
+    if isinstance(outcome, FactorDue):
+        hold_pending(outcome)
+        return done(url_for("gatehouse.factor", next=context["next"] or None), 202)
+    if isinstance(outcome, MustReplace):
+        flash("This was a temporary password. Choose your own.", "info")
+        return done(url_for("gatehouse.reset_password", token=outcome.link_secret))
+    establish(outcome)
+    return done(next_target(services().settings.after_login))
+
+
+def _attempt(*, is_remembered: bool = False) -> login.Attempt:
+    state = here()
+    return login.Attempt(state.source, state.carried(), state.previous, is_remembered)
+
+
+@public
+def answer_factor() -> ResponseReturnValue:
+    """Answer the second factor of a login whose password was right."""
+    form, pending = forms.FactorForm.of_request(), here().pending
+    context: dict[str, Any] = {"next": next_target("")}
+    if request.method != "POST":
+        if not pending:
+            return redirect(url_for("gatehouse.login", next=context["next"] or None))
+        return page("factor.html", form=form, **context)
+    if not form.validate():
+        return invalid(form, "factor.html", **context)
+    outcome = login.answer(services(), pending, *form.answer(), _attempt())
+    if isinstance(outcome, Refused):
+        if outcome.reason is Refusal.GONE:
+            return message(410, "This login has ended", "It waited too long for its second factor. Log in again.")
+        return refused(outcome, "factor.html", form=form, **context)
+    establish(outcome)
+    return done(next_target(services().settings.after_login))
+
+
+@public
+def log_out() -> ResponseReturnValue:
+    """End the session; a guest has none, and that is no fault."""
+    leave()
+    flash("You have logged out.", "info")
+    return done(next_target(url_for("gatehouse.login")))
+
+
+@login_required
+def reauthenticate() -> ResponseReturnValue:
+    """Prove the password again; the session goes on under a new id."""
+    form = forms.ReauthenticateForm.of_request()
+    target = next_target("")
+    if request.method != "POST":
+        return page("reauthenticate.html", form=form, next=target)
+    if not form.validate():
+        return invalid(form, "reauthenticate.html", next=target)
+    state = here()
+    outcome = step_up.prove(services(), present_identity(), state.secret, form.password.data, state.source)
+    if isinstance(outcome, Refused):
+        return refused(outcome, "reauthenticate.html", form=form, next=target)
+    renew(outcome)
+    return done(target or url_for("gatehouse.account"))
+
+
+@public
+def choose_password(token: str) -> ResponseReturnValue:
+    """Choose a new password by a one-time link; looking at the page consumes nothing."""
+    form = forms.NewPasswordForm.of_request()
+    name = reset_password.find(services(), token)
+    if name is None:
+        return message(410, ENDED_TITLE, ENDED)
+    context: dict[str, Any] = {"username": name, **password_help()}
+    if request.method != "POST":
+        return page("reset_password.html", form=form, **context)
+    if not form.validate():
+        return invalid(form, "reset_password.html", **context)
+    outcome = reset_password.complete(services(), token, form.password.data, here().source)
+    if isinstance(outcome, Refused):
+        if outcome.reason is Refusal.GONE:
+            return message(410, ENDED_TITLE, ENDED)
+        return refused(outcome, "reset_password.html", form=form, **context)
+    flash("Your new password is saved. Please log in.", "success")
+    return done(url_for("gatehouse.login"))
