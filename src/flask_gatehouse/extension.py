@@ -18,7 +18,7 @@ from .http.context import WIRED, Wired
 from .http.cookie import GatehouseSessionInterface
 from .http.flask_login import GatehouseLoginManager, User
 from .http.gate import Gate
-from .http.headers import FixedHeaders
+from .http.headers import HeaderLayer
 from .http.labels import Label
 from .http.origin import Origins
 from .http.rights import can
@@ -199,10 +199,11 @@ class Gatehouse:
         table = RouteTable(app, self._openings, self._policy)
         origins = Origins(loaded.origins, loaded.trusted_proxies)
         wired = Wired(held, origins, finish=_finish_later)
-        gate = Gate(wired, table, FixedHeaders(loaded.csp), lambda served: self._make_ready(served, wired, table))
+        gate = Gate(wired, table, lambda served: self._make_ready(served, wired, table))
         wired.finish = gate.finish
         gate.stand_first(app)
         app.extensions["gatehouse_routes"] = table
+        app.wsgi_app = HeaderLayer(app.wsgi_app, loaded.csp)  # type: ignore[method-assign]  # Flask's way to add a layer
         return wired
 
     def _table(self, app: Flask) -> RouteTable:

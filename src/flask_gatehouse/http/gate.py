@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from flask import current_app, request
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from .context import Wired
     from .cookie import GuardedSession
-    from .headers import FixedHeaders
     from .routes import Guard, RouteTable
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -44,16 +43,12 @@ class Gate:
     Args:
         wired: the app's wiring.
         table: what each route demands.
-        headers: the fixed headers.
         prepare: run once before the first request is let through; returns False when the app must not serve.
     """
 
-    def __init__(
-        self, wired: Wired, table: RouteTable, headers: FixedHeaders, prepare: Callable[[Flask], bool]
-    ) -> None:
+    def __init__(self, wired: Wired, table: RouteTable, prepare: Callable[[Flask], bool]) -> None:
         self._wired = wired
         self._table = table
-        self._headers = headers
         self._prepare = prepare
         self._is_ready = False
         self._lock = threading.Lock()
@@ -64,7 +59,7 @@ class Gate:
         """Let the request through (None) or answer it. Order: Host, size, identity and gate, CSRF."""
         if not self._is_ready and not self._make_ready():
             return respond.plain(500, "Internal Server Error")
-        incoming = cast("Request", request._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001 - werkzeug's documented way
+        incoming: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - werkzeug's documented way
         state: GuardedSession = incoming.environ[KEY]
         if state.origin is None:
             return respond.plain(400, "Bad Request: unknown host")
@@ -127,7 +122,7 @@ class Gate:
             unit.record(event)
 
     def finish(self, app: Flask, state: GuardedSession, response: Response) -> None:
-        """End a response: withhold what was not authorised, store the session, add the headers."""
+        """End a response: withhold what was not authorised, store the session."""
         del app
         if state.owed and response.status_code < 400 and not state.owed <= state.authorized:  # noqa: PLR2004
             self._withhold(state, response)
@@ -135,12 +130,6 @@ class Gate:
             self._settle(state, response)
         except DatabaseUnavailableError:
             _turn_into(response, respond.plain(503, "The service is not available at the moment.", wait=5_000_000))
-        headers = response.headers
-        if state.is_consulted:
-            response.vary.add("Cookie")
-            if state.is_token_read or state.identity is not None:
-                headers["Cache-Control"] = "no-store"
-        self._headers.add_to(headers, is_secure=state.origin is not None and state.origin.is_secure)
 
     @staticmethod
     def _settle(state: GuardedSession, response: Response) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from flask_gatehouse.kernel.clock import micros
 from flask_gatehouse.kernel.identity import Identity, Proof
@@ -72,17 +72,8 @@ class Lifetimes:
             return min(self.idle, self.admin_idle)
         return self.remember if row.is_remembered and self.remember else self.idle
 
-    def has_ended(self, row: SessionRow, identity: Identity, now: Instant) -> bool:
-        """Tell whether either limit has passed (NIST SP 800-63B 5.2)."""
-        if now >= row.expires_at or now >= row.seen_at + self.idle_of(row, is_admin=identity.is_admin):
-            return True
-        if not identity.is_admin:
-            return False
-        return now >= max(row.created_at, identity.proven_at) + min(self.absolute, self.admin_absolute)
 
-
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     """A live session with the identity it gives.
 
     Attributes:
@@ -156,14 +147,24 @@ class Sessions:
             return Gone.REVOKED
         if not is_active:
             return Gone.CLOSED
-        if self.life.has_ended(row, identity, now):
+        idle = self.life.idle_of(row, is_admin=identity.is_admin)
+        if now >= row.expires_at or now >= row.seen_at + idle or self._is_admin_over(row, identity, now):
             return Gone.EXPIRED
-        if row.agent and self._protection != "none" and browser_mark(row.agent) != browser_mark(agent):
+        if row.agent != agent and self._is_other_browser(row.agent, agent):
             if self._protection == "strong":
                 return Gone.OTHER_BROWSER
-            identity = replace(identity, proven_at=0)
-        idle = self.life.idle_of(row, is_admin=identity.is_admin)
+            identity = identity._replace(proven_at=0)
         return Session(row, identity, now - row.seen_at >= min(SEEN_AT_MOST, idle // 10))
+
+    def _is_admin_over(self, row: SessionRow, identity: Identity, now: Instant) -> bool:
+        """Tell whether an administrator's session is past its own absolute limit, remembered or not."""
+        if not identity.is_admin:
+            return False
+        return now >= max(row.created_at, identity.proven_at) + min(self.life.absolute, self.life.admin_absolute)
+
+    def _is_other_browser(self, issued_to: str, agent: str) -> bool:
+        """Tell whether the browser differs; a session issued without a user agent is pinned to none."""
+        return bool(issued_to) and self._protection != "none" and browser_mark(issued_to) != browser_mark(agent)
 
     def load_pending(self, connection: Connection, secret: str, now: Instant) -> SessionRow | None:
         """Return the pending login of a secret, locked, or None. Only the login flow asks for it (rule 14)."""
@@ -244,8 +245,7 @@ class Sessions:
             data: new session keys of the app; None leaves them.
         """
         secret = new_secret()
-        changed = replace(
-            session,
+        changed = session._replace(
             proofs=encode_proofs(proofs),
             epoch=epoch,
             seen_at=now,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import and_, bindparam, delete, insert, select, update
 
@@ -20,10 +19,12 @@ if TYPE_CHECKING:
     from flask_gatehouse.kernel.database import Database
 
 PURGED_AT_ONCE = 20
+KNOWN_RIGHTS = 4096
+Rights = tuple[tuple[str, ...], frozenset[str], bool, int]
+"""Roles, permissions, whether `admin` is among them, and the earliest end of a grant."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionRow:
+class SessionRow(NamedTuple):
     """A row of `gatehouse_session`, its digest left out."""
 
     id: int
@@ -42,11 +43,11 @@ class SessionRow:
 
 
 def _require_row(values: Sequence[Any]) -> SessionRow:
-    return SessionRow(*values)
+    return SessionRow._make(values)
 
 
 def _row(values: Sequence[Any] | None) -> SessionRow | None:
-    return None if values is None else SessionRow(*values)
+    return None if values is None else SessionRow._make(values)
 
 
 _ROW = (
@@ -65,6 +66,7 @@ _ROW = (
     session.c.data,
 )
 _WIDTH = len(_ROW)
+_HELD = _WIDTH + 4
 
 _LIVE = (
     select(*_ROW, user.c.username, user.c.email, user.c.state, user.c.epoch, grant.c.role, grant.c.until_at)
@@ -79,10 +81,11 @@ _LIVE = (
 
 
 @lru_cache(maxsize=4096)
-def decode_proofs(text: str) -> tuple[Proof, ...]:
-    """Return proofs from their stored text; frozen values, so that equal texts share them."""
+def decode_proofs(text: str) -> tuple[tuple[Proof, ...], Instant]:
+    """Return proofs from their stored text, with the newest one's instant; frozen, so that equal texts share them."""
     parts = (item.split(":") for item in text.split(",") if item)
-    return tuple(Proof(method, int(at), kind) for method, kind, at in parts)
+    proofs = tuple(Proof(method, int(at), kind) for method, kind, at in parts)
+    return proofs, max((proof.at for proof in proofs), default=0)
 
 
 class SqlSessions:
@@ -95,6 +98,7 @@ class SqlSessions:
 
     def __init__(self, database: Database, code_roles: Mapping[str, frozenset[str]]) -> None:
         self._code_roles = code_roles
+        self._known_rights: dict[tuple[Any, ...], Rights] = {}
         self._live = database.prepare(_LIVE)
         digest: ColumnElement[bytes] = bindparam("at_digest")
         self._touch = database.prepare(
@@ -108,18 +112,41 @@ class SqlSessions:
         if not rows:
             return None
         first = rows[0]
-        row = SessionRow(*first[:_WIDTH])
-        username, email, state, user_epoch = first[_WIDTH : _WIDTH + 4]
-        return row, self._identity(row, username, email, rows, now), user_epoch, state == ACTIVE
+        row = SessionRow._make(first[:_WIDTH])
+        username, email, state, user_epoch = first[_WIDTH:_HELD]
+        roles, permissions, is_admin, granted_until = self._rights(tuple([tuple(found[_HELD:]) for found in rows]), now)
+        proofs, proven_at = decode_proofs(row.proofs)
+        identity = Identity(
+            row.user_id,
+            username,
+            email,
+            roles,
+            permissions,
+            is_admin,
+            proofs,
+            proven_at,
+            granted_until,
+            row.public_id,
+            "session",
+        )
+        return row, identity, user_epoch, state == ACTIVE
 
-    def _identity(
-        self, row: SessionRow, username: str, email: str | None, rows: Sequence[Any], now: Instant
-    ) -> Identity:
+    def _rights(self, held: tuple[Any, ...], now: Instant) -> Rights:
+        """Return what the joined grants allow; the same grants give the same frozen values, until one has an end."""
+        found = self._known_rights.get(held)
+        if found is None:
+            found = self._read_rights(held, now)
+            if found[3] == FOREVER and all(until_at is None for _, until_at, _ in held):
+                if len(self._known_rights) >= KNOWN_RIGHTS:
+                    self._known_rights.clear()
+                self._known_rights[held] = found
+        return found
+
+    def _read_rights(self, held: tuple[Any, ...], now: Instant) -> Rights:
         roles: set[str] = set()
         permissions: set[str] = set()
         granted_until = FOREVER
-        for found in rows:
-            name, until_at, permission = found[-3:]
+        for name, until_at, permission in held:
             if name is None or (until_at is not None and until_at <= now):
                 continue
             if name not in roles:
@@ -128,20 +155,7 @@ class SqlSessions:
                 granted_until = min(granted_until, until_at or FOREVER)
             if permission is not None:
                 permissions.add(permission)
-        proofs = decode_proofs(row.proofs)
-        return Identity(
-            row.user_id,
-            username,
-            email,
-            tuple(sorted(roles)),
-            frozenset(permissions),
-            ADMIN in roles,
-            proofs,
-            max((proof.at for proof in proofs), default=0),
-            granted_until,
-            row.public_id,
-            "session",
-        )
+        return tuple(sorted(roles)), frozenset(permissions), ADMIN in roles, granted_until
 
     def touch(self, digest: bytes, now: Instant) -> bool:
         """Write the last-seen time if the session still lives; never an upsert (rule 11)."""
@@ -164,7 +178,7 @@ class SqlSessions:
     @staticmethod
     def proofs_of(row: SessionRow) -> tuple[Proof, ...]:
         """Return what was shown in a session."""
-        return decode_proofs(row.proofs)
+        return decode_proofs(row.proofs)[0]
 
     def insert(self, connection: Connection, row: SessionRow, digest: bytes) -> None:
         """Insert a row; its id is given by the database."""
