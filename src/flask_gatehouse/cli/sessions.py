@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from flask_gatehouse.domain.sessions import row_proven_at
 from flask_gatehouse.flows import revoke
-from flask_gatehouse.kernel.identity import ADMIN, CLI, FOREVER, Identity
+from flask_gatehouse.kernel.identity import ADMIN, CLI
 
 from .app import Commands, accepted, require_user, with_services
 from .options import json_option, reason_option, text
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from flask_gatehouse.domain.sessions import SessionRow
     from flask_gatehouse.domain.users import UserRecord
     from flask_gatehouse.flows.services import Services
-    from flask_gatehouse.kernel.clock import Instant
 
 PAGE = 500
 
@@ -72,27 +72,9 @@ def _live(services: Services, connection: Connection, found: Iterable[tuple[Sess
     now = services.clock.now()
     held = services.roles.names_of(connection, {row.user_id for row, _ in found}, now)
     for row, username in found:
-        if not _has_ended(services, row, now, is_admin=ADMIN in held.get(row.user_id, ())):
+        is_admin = ADMIN in held.get(row.user_id, ())
+        if services.sessions.life.is_live(row, row_proven_at(row), now, is_admin=is_admin):
             yield LiveSession(row, username)
-
-
-def _has_ended(services: Services, row: SessionRow, now: Instant, *, is_admin: bool) -> bool:
-    proofs = services.sessions.store.proofs_of(row)
-    proven_at = max((proof.at for proof in proofs), default=0)
-    parts = (
-        row.user_id,
-        "",
-        None,
-        (),
-        frozenset[str](),
-        is_admin,
-        proofs,
-        proven_at,
-        FOREVER,
-        row.public_id,
-        "session",
-    )
-    return services.sessions.life.has_ended(row, Identity(*parts), now)
 
 
 @click.group("session", cls=Commands)

@@ -18,7 +18,7 @@ from flask_gatehouse.http.context import here, services, wired
 from flask_gatehouse.http.flask_login import leave, renew
 from flask_gatehouse.http.labels import fresh_login_required, login_required
 from flask_gatehouse.http.respond import done, invalid, message, page, refused
-from flask_gatehouse.kernel.identity import FOREVER, Identity
+from flask_gatehouse.kernel.identity import Identity
 
 from . import forms
 
@@ -66,16 +66,7 @@ def password_help() -> dict[str, Any]:
 def live_sessions(connection: Connection, user_id: int, *, is_admin: bool) -> list[SessionRow]:
     """Return a user's sessions that have not ended by time either, newest first."""
     held = services()
-    now, found = held.clock.now(), []
-    for row in held.sessions.store.of_user(connection, user_id):
-        proofs = held.sessions.store.proofs_of(row)
-        proven_at = max((proof.at for proof in proofs), default=0)
-        stand_in = Identity(
-            user_id, "", None, (), frozenset(), is_admin, proofs, proven_at, FOREVER, row.public_id, "session"
-        )
-        if not held.sessions.life.has_ended(row, stand_in, now):
-            found.append(row)
-    return found
+    return held.sessions.live_of_user(connection, user_id, held.clock.now(), is_admin=is_admin)
 
 
 @login_required

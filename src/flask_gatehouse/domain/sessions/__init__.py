@@ -12,7 +12,7 @@ from flask_gatehouse.kernel.clock import micros
 from flask_gatehouse.kernel.identity import Identity, Proof
 from flask_gatehouse.kernel.keys import new_public_id, new_secret, secret_digest
 
-from .sql import SessionRow, SqlSessions
+from .sql import SessionRow, SqlSessions, decode_proofs
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from flask_gatehouse.kernel.clock import Instant
     from flask_gatehouse.kernel.identity import Source
 
-__all__ = ["Gone", "Issued", "Lifetimes", "Session", "SessionRow", "Sessions", "SqlSessions", "browser_mark"]
+__all__ = [
+    "Gone",
+    "Issued",
+    "Lifetimes",
+    "Session",
+    "SessionRow",
+    "Sessions",
+    "SqlSessions",
+    "browser_mark",
+    "row_proven_at",
+]
 
 SECOND = 1_000_000
 SEEN_AT_MOST = 60 * SECOND
@@ -71,6 +81,19 @@ class Lifetimes:
         if is_admin:
             return min(self.idle, self.admin_idle)
         return self.remember if row.is_remembered and self.remember else self.idle
+
+    def is_live(self, row: SessionRow, proven_at: Instant, now: Instant, *, is_admin: bool) -> bool:
+        """Tell whether neither limit has passed (NIST SP 800-63B 5.2).
+
+        Args:
+            row: the session.
+            proven_at: when its newest proof was shown; 0: never.
+            now: the present instant.
+            is_admin: administrators have limits of their own, remembered or not.
+        """
+        if now >= row.expires_at or now >= row.seen_at + self.idle_of(row, is_admin=is_admin):
+            return False
+        return not is_admin or now < max(row.created_at, proven_at) + min(self.absolute, self.admin_absolute)
 
 
 class Session(NamedTuple):
@@ -147,24 +170,23 @@ class Sessions:
             return Gone.REVOKED
         if not is_active:
             return Gone.CLOSED
-        idle = self.life.idle_of(row, is_admin=identity.is_admin)
-        if now >= row.expires_at or now >= row.seen_at + idle or self._is_admin_over(row, identity, now):
+        if not self.life.is_live(row, identity.proven_at, now, is_admin=identity.is_admin):
             return Gone.EXPIRED
         if row.agent != agent and self._is_other_browser(row.agent, agent):
             if self._protection == "strong":
                 return Gone.OTHER_BROWSER
             identity = identity._replace(proven_at=0)
+        idle = self.life.idle_of(row, is_admin=identity.is_admin)
         return Session(row, identity, now - row.seen_at >= min(SEEN_AT_MOST, idle // 10))
-
-    def _is_admin_over(self, row: SessionRow, identity: Identity, now: Instant) -> bool:
-        """Tell whether an administrator's session is past its own absolute limit, remembered or not."""
-        if not identity.is_admin:
-            return False
-        return now >= max(row.created_at, identity.proven_at) + min(self.life.absolute, self.life.admin_absolute)
 
     def _is_other_browser(self, issued_to: str, agent: str) -> bool:
         """Tell whether the browser differs; a session issued without a user agent is pinned to none."""
         return bool(issued_to) and self._protection != "none" and browser_mark(issued_to) != browser_mark(agent)
+
+    def live_of_user(self, connection: Connection, user_id: int, now: Instant, *, is_admin: bool) -> list[SessionRow]:
+        """Return a user's sessions that have not ended by time either, newest first."""
+        rows = self.store.of_user(connection, user_id)
+        return [row for row in rows if self.life.is_live(row, row_proven_at(row), now, is_admin=is_admin)]
 
     def load_pending(self, connection: Connection, secret: str, now: Instant) -> SessionRow | None:
         """Return the pending login of a secret, locked, or None. Only the login flow asks for it (rule 14)."""
@@ -259,6 +281,11 @@ class Sessions:
     def end_by_secret(self, connection: Connection, secret: str) -> bool:
         """Delete the session of a secret."""
         return self.store.drop_by_digest(connection, secret_digest(secret))
+
+
+def row_proven_at(row: SessionRow) -> Instant:
+    """Return when the newest proof of a session was shown; 0: never."""
+    return decode_proofs(row.proofs)[1]
 
 
 def encode_proofs(proofs: tuple[Proof, ...]) -> str:
