@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from flask import current_app
+from flask_login import current_user
 from flask_wtf.csrf import generate_csrf
 
 from . import features, migrations
@@ -151,6 +152,10 @@ class Gatehouse:
         """Return what makes the app's settings unsafe to serve with."""
         return settings_module.problems(self.settings(app), app.config, relaxed=app.debug or app.testing)
 
+    def secret_files(self, app: Flask) -> list[Path]:
+        """Return the files that settings were read from, so that their modes can be looked at (rule 30)."""
+        return settings_module.secret_files(app.config)
+
     def route_table(self, app: Flask) -> list[RouteRow]:
         """Return every route with what guards it."""
         return self._table(app).rows()
@@ -254,7 +259,7 @@ class Gatehouse:
         self.prepare_database(app)
         held = wired.services
         with held.reading() as connection:
-            held.hasher.imitate(passwords.recent_digests(connection))
+            held.hasher.imitate(passwords.sample_digests(connection))
         return True
 
 
@@ -283,8 +288,8 @@ def _configure_flask_wtf(app: Flask, wired: Wired) -> None:
 
 
 def _fill_templates(app: Flask, loaded: Settings) -> None:
-    names = {"can": can}
-    app.jinja_env.globals.update(names)
+    app.jinja_env.globals["current_user"] = current_user
+    app.jinja_env.globals["can"] = can
     app.jinja_env.globals["gatehouse_registration"] = loaded.registration == "open"
     app.jinja_env.globals["gatehouse_nonce"] = respond.nonce
 

@@ -152,7 +152,7 @@ def _database(site: Site, facts: dict[str, object]) -> Iterator[Found]:
             yield Found("database", _age(revision))
             return
         with services.reading() as connection:
-            digests = passwords.recent_digests(connection, MOST_DIGESTS)
+            digests = passwords.sample_digests(connection, MOST_DIGESTS)
             facts["audit_head"] = services.audit.head(connection)
     except DatabaseUnavailableError as error:
         yield Found("database", str(error))

@@ -18,7 +18,7 @@ from .context import here
 from .cookie import KEY
 from .decisions import answer
 from .flask_login import end_session, judge_claims
-from .origin import csrf_fault
+from .origin import csrf_fault, is_well_encoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,9 +71,9 @@ class Gate:
         if guard.methods:
             guard = guard.of(method)
         if method not in SAFE and rule.endpoint.startswith("gatehouse."):
-            incoming.max_content_length = OWN_BODY_MAX
-            if (incoming.content_length or 0) > OWN_BODY_MAX:
-                return respond.message(413, "Too large", "This is more than the form takes.")
+            fault = _body_fault(incoming)
+            if fault is not None:
+                return fault
         if not guard.requirement.is_public:
             if method == "OPTIONS" and getattr(rule, "provide_automatic_options", False):
                 return None
@@ -147,6 +147,16 @@ class Gate:
         forgotten = ", ".join(sorted(state.owed - state.authorized))
         log.error("withheld the answer of %s: call authorize(%s, obj) in the view", request.endpoint, forgotten)
         _turn_into(response, respond.plain(500, "Internal Server Error"))
+
+
+def _body_fault(incoming: Request) -> Response | None:
+    """Return the answer to a body that none of our own forms takes: too large, or not UTF-8."""
+    incoming.max_content_length = OWN_BODY_MAX
+    if (incoming.content_length or 0) > OWN_BODY_MAX:
+        return respond.message(413, "Too large", "This is more than the form takes.")
+    if not is_well_encoded(incoming):
+        return respond.message(400, "Bad request", "The form is not UTF-8.")
+    return None
 
 
 def _turn_into(response: Response, other: Response) -> None:

@@ -142,6 +142,20 @@ class Database:
             yield connection if self.is_sqlite else connection.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Open a connection whose reads all see the same moment, while others write.
+
+        Raises:
+            DatabaseUnavailableError: the database does not answer.
+        """
+        with self._translated(), self._exclusive_memory(), self.engine.connect() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901 - the same connection
+            yield connection
+
+    @contextmanager
     def _begun(self, connection: Connection) -> Iterator[None]:
         if not self.is_sqlite:
             with connection.begin():

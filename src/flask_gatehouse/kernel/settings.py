@@ -182,6 +182,20 @@ def load(config: Mapping[str, object], *, folder: Path | None = None) -> Setting
     return Settings(**values)  # type: ignore[arg-type]  # each value came out of its field's own parser
 
 
+def secret_files(config: Mapping[str, object], folder: Path | None = None) -> list[Path]:
+    """Return the files named by `GATEHOUSE_…_FILE` settings, and `.env` where there is one."""
+    base = folder or Path.cwd()
+    sources: tuple[Mapping[str, object], ...] = (config, os.environ, _dotenv(base))
+    names = {item.name for item in fields(Settings)}
+    found = [
+        Path(str(value))
+        for source in sources
+        for key, value in source.items()
+        if key.startswith(PREFIX) and key.endswith("_FILE") and key.removeprefix(PREFIX).lower() not in names
+    ]
+    return [*dict.fromkeys(found), *([base / ".env"] if (base / ".env").is_file() else [])]
+
+
 def _dotenv(folder: Path) -> Mapping[str, object]:
     path = folder / ".env"
     return {key: value for key, value in dotenv_values(path).items() if value is not None} if path.is_file() else {}

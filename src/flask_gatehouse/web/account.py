@@ -24,10 +24,8 @@ from . import forms
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
-    from sqlalchemy import Connection
 
     from flask_gatehouse.domain.audit import Entry
-    from flask_gatehouse.domain.sessions import SessionRow
     from flask_gatehouse.kernel.clock import Instant
 
 PER_PAGE = 50
@@ -61,12 +59,6 @@ def present_identity() -> Identity:
 def password_help() -> dict[str, Any]:
     """Return what pages that choose a password say about it (NIST SP 800-63B 3.1.1.2)."""
     return {"guidance": GUIDANCE, "password_min": services().settings.password_min}
-
-
-def live_sessions(connection: Connection, user_id: int, *, is_admin: bool) -> list[SessionRow]:
-    """Return a user's sessions that have not ended by time either, newest first."""
-    held = services()
-    return held.sessions.live_of_user(connection, user_id, held.clock.now(), is_admin=is_admin)
 
 
 @login_required
@@ -118,9 +110,11 @@ def change_password() -> ResponseReturnValue:
 @login_required
 def list_sessions() -> ResponseReturnValue:
     """Show where the user is logged in."""
-    identity = present_identity()
-    with services().reading() as connection:
-        sessions = live_sessions(connection, identity.user_id, is_admin=identity.is_admin)
+    identity, held = present_identity(), services()
+    with held.reading() as connection:
+        sessions = held.sessions.live_of_user(
+            connection, identity.user_id, held.clock.now(), is_admin=identity.is_admin
+        )
     return page("sessions.html", sessions=sessions, identity=identity, is_fresh=wired().is_fresh(identity))
 
 

@@ -16,7 +16,7 @@ from flask_gatehouse.http.rights import can
 from flask_gatehouse.kernel.identity import Actor
 
 from . import forms
-from .account import full_entry, live_sessions, present_identity
+from .account import full_entry, present_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +93,7 @@ def _context(user_id: int, acted: str = "", form: forms.GatehouseForm | None = N
             "is_fresh": wired().is_fresh(identity),
             "grants": grants,
             "all_roles": list(held.roles.all(connection)),
-            "sessions": live_sessions(connection, user_id, is_admin=is_admin),
+            "sessions": held.sessions.live_of_user(connection, user_id, now, is_admin=is_admin),
             "entries": None if entries is None else [full_entry(entry, user_id) for entry in entries],
             "forms": {name: form if form and name == acted else made() for name, made in FORMS.items()},
             "acted": acted,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from sqlalchemy import delete, select, update
 from flask_gatehouse.kernel.database import insert_into
 from flask_gatehouse.kernel.schema import ACTIVE, password, user
 
-from .hashing import Hasher, HashingPool, Verdict
+from .hashing import Hasher, HashingPool, Verdict, scheme_of
 from .rules import PasswordRules, normalised
 
 if TYPE_CHECKING:
@@ -24,12 +25,14 @@ __all__ = [
     "HashingPool",
     "PasswordRules",
     "Verdict",
+    "count_schemes",
     "find_credential",
     "forget",
     "lock_credential",
     "normalised",
-    "recent_digests",
     "replace_digest",
+    "sample_digests",
+    "scheme_of",
     "store",
 ]
 
@@ -94,7 +97,14 @@ def forget(connection: Connection, user_id: int) -> None:
     connection.execute(delete(password).where(password.c.user_id == user_id))
 
 
-def recent_digests(connection: Connection, limit: int = 200) -> list[str]:
-    """Return the newest digests, to see which scheme and cost most rows have."""
-    query = select(password.c.digest).order_by(password.c.user_id.desc()).limit(limit)
-    return list(connection.execute(query).scalars())
+def sample_digests(connection: Connection, limit: int = 200) -> list[str]:
+    """Return the newest and the oldest digests, to see which scheme and cost most rows have."""
+    newest = select(password.c.digest).order_by(password.c.user_id.desc()).limit(limit)
+    oldest = select(password.c.digest).order_by(password.c.user_id).limit(limit)
+    return [*connection.execute(newest).scalars(), *connection.execute(oldest).scalars()]
+
+
+def count_schemes(connection: Connection) -> Counter[str]:
+    """Return how many digests there are of each scheme and cost. Reads every row."""
+    rows = connection.execution_options(yield_per=1000).execute(select(password.c.digest))
+    return Counter(scheme_of(digest) for digest in rows.scalars())

@@ -138,7 +138,7 @@ class Hasher:
 
     def imitate(self, digests: Iterable[str]) -> None:
         """Make the dummy of the scheme and cost that most of these digests have (rule 9)."""
-        common = Counter(_parameters(digest) for digest in digests).most_common(1)
+        common = Counter(scheme_of(digest) for digest in digests).most_common(1)
         self._dummy_like, self._dummy = (common[0][0] if common else ""), None
         self._dummy_digest()
 
@@ -171,6 +171,10 @@ class Hasher:
         except (VerificationError, InvalidHashError):
             return False
 
+    def is_current(self, scheme: str) -> bool:
+        """Tell whether a scheme, as `scheme_of` names it, is the one that new digests get."""
+        return scheme == scheme_of(self._hash(""))
+
     def _is_outdated(self, digest: str) -> bool:
         if not digest.startswith(self._mark or "$argon2"):
             return True
@@ -188,8 +192,8 @@ class Hasher:
         return self._dummy
 
 
-def _parameters(digest: str) -> str:
-    """Return the part of a digest that names scheme and cost."""
+def scheme_of(digest: str) -> str:
+    """Return the part of a digest that names scheme and cost; nothing of the password or its salt."""
     if digest.startswith(_WERKZEUG):
         return digest.partition("$")[0]
     plain = digest[digest.find("$argon2") :]
