@@ -37,7 +37,7 @@ def commands() -> None:
 @click.option("--user", "name", type=text, metavar="NAME", help="Only events about this user.")
 @click.option("--kind", type=click.Choice(sorted(KINDS)), metavar="KIND", help="Only events of this kind.")
 @click.option("--limit", type=click.IntRange(1, MOST), default=50, show_default=True, help="At most so many.")
-@click.option("--before", type=click.IntRange(1, LARGEST), metavar="NUMBER", help="Only events before the one of this number.")
+@click.option("--before", type=click.IntRange(1, LARGEST), metavar="NUMBER", help="Only events before this one.")
 @json_option
 @with_services
 def show_all(

@@ -1,0 +1,101 @@
+"""`gatehouse role`, on both databases."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("database_url")
+
+
+def test_roles_are_listed_with_their_permissions_and_where_they_are_defined(run):
+    run.ok("role", "create", "Cashier", "invoice:refund", "invoice:read")
+    assert run.json("role", "list") == [
+        {"name": "admin", "permissions": None, "is_admin": True, "source": "built in"},
+        {
+            "name": "cashier",
+            "permissions": ["invoice:read", "invoice:refund"],
+            "is_admin": False,
+            "source": "database",
+        },
+        {"name": "clerk", "permissions": ["invoice:read"], "is_admin": False, "source": "code"},
+    ]
+    assert "every permission" in run.ok("role", "list")
+
+
+def test_making_a_role_is_recorded_with_its_reason(run):
+    assert run.json("role", "create", "cashier", "invoice:refund", "--reason", "shop opens")["name"] == "cashier"
+    (event,) = run.events("role.created")
+    assert event["detail"] == {"permissions": ["invoice:refund"], "reason": "shop opens", "role": "cashier"}
+
+
+@pytest.mark.parametrize("name", ["admin", "ADMIN", "clerk", "Clerk", "a b", "x"])
+def test_a_role_that_exists_or_has_no_name_is_not_made(run, name):
+    assert "role" in run.refused("role", "create", name, "invoice:read")
+    assert run.events("role.created") == []
+
+
+def test_a_role_needs_permissions_that_are_declared(run):
+    assert "invoice:burn" in run.refused("role", "create", "cashier", "invoice:burn")
+    run.misused("role", "create", "cashier")
+
+
+def test_a_role_is_granted_and_withdrawn_whatever_the_case_of_the_letters(run):
+    run.create("alice")
+    assert run.json("role", "grant", "ALICE", "Clerk", "--reason", "new task")["roles"] == ["clerk"]
+    assert run.json("role", "withdraw", "Alice", "CLERK", "--reason", "task is done")["roles"] == []
+    assert run.events("role.granted")[0]["detail"] == {"reason": "new task", "role": "clerk", "until": None}
+    assert run.events("role.withdrawn")[0]["detail"] == {"reason": "task is done", "role": "clerk"}
+
+
+def test_v8_3_2_a_role_counts_from_the_next_look_and_no_longer_after_it_is_withdrawn(run):
+    run.create("alice")
+    user_id = run.json("user", "show", "alice")["id"]
+
+    def permissions():
+        with run.services.reading() as connection:
+            return run.services.roles.rights_of(connection, user_id, run.services.clock.now()).permissions
+
+    run.ok("role", "grant", "alice", "clerk")
+    assert permissions() == {"invoice:read"}
+    run.ok("role", "withdraw", "alice", "clerk")
+    assert permissions() == frozenset()
+
+
+def test_a_grant_may_end_by_itself(run):
+    run.create("alice")
+    run.ok("role", "grant", "alice", "clerk", "--until", "2100-01-31T12:00:00+01:00")
+    (grant,) = run.json("user", "show", "alice")["grants"]
+    assert grant["until"] == "2100-01-31T11:00:00Z"
+    assert "clerk until 2100-01-31T11:00:00Z" in run.ok("user", "show", "alice")
+
+
+@pytest.mark.parametrize("until", ["tomorrow", "2100-01-31", "2100-01-31T12:00:00", "30d", "0001-01-01T00:00:00", ""])
+def test_the_end_of_a_grant_names_a_moment(run, until):
+    run.create("alice")
+    assert "2030-01-31T12:00:00Z" in run.misused("role", "grant", "alice", "clerk", "--until", until)
+
+
+@pytest.mark.parametrize("until", ["2020-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59"])
+def test_the_end_of_a_grant_lies_in_the_future(run, until):
+    run.create("alice")
+    assert "future" in run.refused("role", "grant", "alice", "clerk", "--until", until)
+
+
+@pytest.mark.parametrize("command", ["grant", "withdraw"])
+@pytest.mark.parametrize("role", ["nobody", "invoice:read", "", "%", "\u017f", "x" * 300])
+def test_an_unknown_role_is_refused_in_one_line(run, command, role):
+    run.create("alice")
+    assert run.refused("role", command, "alice", role) == "Error: role: There is no role of this name.\n"
+
+
+def test_a_role_that_is_not_held_cannot_be_withdrawn(run):
+    run.create("alice")
+    assert "does not hold" in run.refused("role", "withdraw", "alice", "clerk")
+
+
+def test_rule_24_the_last_administrator_keeps_the_role(run):
+    run.create("alice", "--role", "admin")
+    assert "last administrator" in run.refused("role", "withdraw", "alice", "admin")
+    assert "last administrator" in run.refused("role", "grant", "alice", "admin", "--until", "2100-01-01T00:00:00Z")
+    run.create("bob", "--role", "admin")
+    run.ok("role", "withdraw", "alice", "admin")
