@@ -86,7 +86,7 @@ class Roles:
         if key == ADMIN or key in self.in_code:
             return False
         statement = insert_into(connection, role).values(name=key, created_at=now).on_conflict_do_nothing()
-        if connection.execute(statement).rowcount != 1:
+        if connection.execute(statement.returning(role.c.name)).one_or_none() is None:
             return False
         rows = [{"role": key, "permission": permission} for permission in sorted(set(permissions))]
         if rows:
@@ -170,8 +170,9 @@ class Roles:
             insert_into(connection, guard)
             .values(name=FIRST_ADMIN, user_id=user_id, at=now)
             .on_conflict_do_nothing(index_elements=[guard.c.name])
+            .returning(guard.c.name)
         )
-        return connection.execute(statement).rowcount == 1
+        return connection.execute(statement).one_or_none() is not None
 
     def is_first_admin_open(self, connection: Connection) -> bool:
         """Tell whether the claim is unspent."""
