@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import click
@@ -27,6 +28,7 @@ def gatehouse(ctx: click.Context, app: str | None, env_file: str | None) -> None
     ctx.obj = ScriptInfo()
     if ctx.invoked_subcommand == demo.name:
         return  # needs no app, and takes nothing from the .env of one
+    logging.getLogger("flask_gatehouse.database").addHandler(logging.NullHandler())  # a command says it itself
     os.environ["FLASK_RUN_FROM_CLI"] = "true"  # an app.run() at the foot of the file does not start a server
     load_dotenv(env_file, load_defaults=ctx.obj.load_dotenv_defaults)
     ctx.obj.app_import_path = app or os.environ.get("FLASK_APP")

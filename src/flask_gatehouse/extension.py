@@ -203,9 +203,9 @@ class Gatehouse:
         held = self._services(app, loaded, database)
         table = RouteTable(app, self._openings, self._policy)
         origins = Origins(loaded.origins, loaded.trusted_proxies)
-        wired = Wired(held, origins, finish=_finish_later)
+        wired = Wired(held, origins, finish=_later, stand_first=_later)
         gate = Gate(wired, table, lambda served: self._make_ready(served, wired, table))
-        wired.finish = gate.finish
+        wired.finish, wired.stand_first = gate.finish, gate.stand_first
         gate.stand_first(app)
         app.extensions["gatehouse_routes"] = table
         app.wsgi_app = HeaderLayer(app.wsgi_app, loaded.csp)  # type: ignore[method-assign]  # Flask's way to add a layer
@@ -263,7 +263,7 @@ class Gatehouse:
         return True
 
 
-def _finish_later(*_: object) -> None:
+def _later(*_: object) -> None:
     """Stand in until the gate is made."""
 
 

@@ -104,7 +104,14 @@ class Commands(click.Group):
         except InvalidFieldError as error:
             raise click.ClickException(f"{error.field}: {error}") from error
         except GatehouseError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(in_words(error)) from error
+
+
+def in_words(error: GatehouseError) -> str:
+    """Return what is wrong in one line, with the cause where the database has told one."""
+    cause = getattr(error.__cause__, "orig", None)
+    lines = str(cause).splitlines() if cause is not None else []
+    return f"{error}: {lines[0]}" if lines else str(error)
 
 
 def find_app(ctx: click.Context) -> Flask | None:

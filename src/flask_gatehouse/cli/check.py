@@ -16,7 +16,7 @@ from flask_gatehouse.domain import passwords
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError, GatehouseError, SettingsError
 from flask_gatehouse.kernel.schema import REVISION
 
-from .app import NO_APP, Site, find_app, site_of
+from .app import NO_APP, Site, find_app, in_words, site_of
 from .options import json_option
 from .output import print_json, print_table, say
 
@@ -67,7 +67,7 @@ def check(ctx: click.Context, *, as_json: bool) -> None:
         found += _instance(site)
         found += _database(site, facts)
     except GatehouseError as error:
-        found.append(Found("settings" if isinstance(error, SettingsError) else "app", str(error)))
+        found.append(Found("settings" if isinstance(error, SettingsError) else "app", in_words(error)))
     _report(found, facts, as_json=as_json)
     if found:
         ctx.exit(1)
@@ -155,7 +155,7 @@ def _database(site: Site, facts: dict[str, object]) -> Iterator[Found]:
             digests = passwords.sample_digests(connection, MOST_DIGESTS)
             facts["audit_head"] = services.audit.head(connection)
     except DatabaseUnavailableError as error:
-        yield Found("database", str(error))
+        yield Found("database", in_words(error))
         return
     yield from _old_schemes(services, digests)
 

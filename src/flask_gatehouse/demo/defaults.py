@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 DATA_FOLDER = "gatehouse-demo"
 PORT = 8000
+CSP = (
+    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 
 
 def demo_defaults(config: Mapping[str, object], data: Path | None = None, port: int = PORT) -> dict[str, object]:
@@ -27,6 +31,7 @@ def demo_defaults(config: Mapping[str, object], data: Path | None = None, port: 
     folder = data or Path.cwd() / DATA_FOLDER
     hosts = ("127.0.0.1", "localhost", "[::1]")
     own: dict[str, object] = {"GATEHOUSE_AFTER_LOGIN": "/protected", "GATEHOUSE_FIRST_USER_ADMIN": True}
+    own["GATEHOUSE_CSP"] = CSP
     if not config.get("TESTING"):
         own["GATEHOUSE_ORIGINS"] = [f"http://{host}:{port}" for host in hosts]
     chosen = {key: value for key, value in own.items() if not _is_given(key, config)}

@@ -33,12 +33,14 @@ class Wired:
     Attributes:
         services: what flows work with.
         origins: where the app is served.
-        finish: ends a response: stores the session, adds the headers.
+        finish: ends a response: stores the session.
+        stand_first: puts the gate before every other before_request.
     """
 
     services: Services
     origins: Origins
     finish: Callable[[Flask, GuardedSession, Response], None]
+    stand_first: Callable[[Flask], None]
     guest_serializer: URLSafeTimedSerializer = field(init=False)
     csrf_keys: tuple[bytes, ...] = field(init=False)
 

@@ -69,6 +69,7 @@ class GuardedSession(SessionMixin):
     secret = ""
     passed: frozenset[object] = frozenset()
     owed: frozenset[str] = frozenset()
+    _nonce = ""
     _is_origin_known = False
     _origin: Origin | None = None
     _is_loaded = False
@@ -147,6 +148,13 @@ class GuardedSession(SessionMixin):
             address = self.wired.origins.address(self.environ)
             self._source = Source(address, self.agent, secrets.token_hex(8))
         return self._source
+
+    @property
+    def nonce(self) -> str:
+        """The script nonce of this response, made at first use (ASVS V3.4.3)."""
+        if not self._nonce:
+            self._nonce = secrets.token_urlsafe(16)
+        return self._nonce
 
     @property
     def pending(self) -> str:
@@ -354,10 +362,13 @@ class GatehouseSessionInterface(SessionInterface):
 
     def __init__(self, wired: Wired) -> None:
         self._wired = wired
+        self._stands_first = False
 
     def open_session(self, app: Flask, request: Request) -> GuardedSession:
         """Return the request's session; nothing is read yet."""
-        del app
+        if not self._stands_first:
+            self._wired.stand_first(app)
+            self._stands_first = True
         session = GuardedSession(self._wired, request.environ)
         request.environ[KEY] = session
         return session

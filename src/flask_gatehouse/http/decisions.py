@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, NoReturn
 
 from flask import abort, current_app, request
 
+from flask_gatehouse.domain import throttle
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.policy import Decision, Reason, Requirement, decide
-from flask_gatehouse.kernel.errors import DatabaseUnavailableError
 from flask_gatehouse.kernel.identity import Actor
 
 from . import respond
-from .context import here, services, wired
+from .context import here, services
 from .origin import is_direct_loopback
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
-DENIALS_RECORDED = 20
-
-log = logging.getLogger("flask_gatehouse.gate")
+    from .cookie import GuardedSession
 
 
 def decision_on(requirement: Requirement) -> Decision:
@@ -73,12 +70,26 @@ def _lacks_factor(decision: Decision) -> bool:
 def _record_denial(decision: Decision) -> None:
     """Record a refusal of an authenticated user (ASVS V16.3.2)."""
     state = here()
-    identity = state.identity
+    detail: dict[str, object] = {"path": request.path[:200], "method": request.method[:16], "missing": decision.missing}
+    record_refusal(state, "access.denied", detail)
+
+
+def record_refusal(state: GuardedSession, kind: str, detail: dict[str, object]) -> None:
+    """Record a refusal of an authenticated user; of a flood only its beginning, and that more follow.
+
+    Raises:
+        DatabaseUnavailableError: it was not recorded, so the request must not be answered as if it were.
+    """
+    identity, held = state.identity, state.wired.services
     if identity is None:
         return
-    detail = {"path": request.path[:200], "method": request.method[:16], "missing": decision.missing}
+    seen = held.throttle.count_denial(identity.user_id, held.clock.now())
+    if seen > throttle.DENIAL.per_target + 1:
+        return
+    if seen > throttle.DENIAL.per_target:
+        detail = {"more": "further refusals of this user are not recorded until the window ends"}
     event = Event(
-        "access.denied",
+        kind,
         Actor.of(identity),
         identity.user_id,
         state.source,
@@ -86,9 +97,5 @@ def _record_denial(decision: Decision) -> None:
         outcome="refused",
         detail=detail,
     )
-    try:
-        with wired().services.unit() as unit:
-            unit.record(event)
-    except DatabaseUnavailableError:
-        log.error("a refusal was not recorded: user %s, %s", identity.user_id, decision.missing)
-        raise
+    with held.unit() as unit:
+        unit.record(event)

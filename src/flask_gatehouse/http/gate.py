@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 
 from flask import current_app, request
 
-from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.policy import decide
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError
-from flask_gatehouse.kernel.identity import GUEST, Actor
 
 from . import respond
 from .context import here
 from .cookie import KEY
-from .decisions import answer
+from .decisions import answer, record_refusal
 from .flask_login import end_session, judge_claims
 from .origin import csrf_fault, is_well_encoded
 
@@ -89,7 +87,6 @@ class Gate:
         with self._lock:
             if not self._is_ready:
                 app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - werkzeug's documented way
-                self.stand_first(app)
                 self._is_ready = self._prepare(app)
         return self._is_ready
 
@@ -107,19 +104,9 @@ class Gate:
         if fault is None:
             return None
         state = here()
-        if state.identity is not None:
-            self._record_csrf(state, fault)
+        record_refusal(state, "csrf.refused", {"why": fault, "path": request.path[:200]})
         text = f"This form cannot be taken: {fault}. Reload the page and send it again."
         return respond.message(403, "Forbidden", text)
-
-    def _record_csrf(self, state: GuardedSession, fault: str) -> None:
-        identity = state.identity
-        actor = Actor.of(identity) if identity else GUEST
-        user_id = identity.user_id if identity else None
-        detail = {"why": fault, "path": request.path[:200]}
-        event = Event("csrf.refused", actor, user_id, state.source, outcome="refused", detail=detail)
-        with self._wired.services.unit() as unit:
-            unit.record(event)
 
     def finish(self, app: Flask, state: GuardedSession, response: Response) -> None:
         """End a response: withhold what was not authorised, store the session."""

@@ -33,14 +33,14 @@ class HeaderLayer:
 
     Args:
         inner: Flask's own WSGI app.
-        csp: policy for the host's pages, or empty.
+        csp: policy for the host's pages, or empty; `{nonce}` in it stands for the response's script nonce.
     """
 
     def __init__(self, inner: Any, csp: str) -> None:
         self._inner = inner
-        plain = _ALWAYS + ((("Content-Security-Policy", csp),) if csp else ())
-        self._prepared = {False: plain, True: plain + _TLS_ONLY}
-        self._names = frozenset(name.lower() for name, _ in plain + _TLS_ONLY)
+        self._csp = csp
+        self._prepared = {False: _ALWAYS, True: _ALWAYS + _TLS_ONLY}
+        self._names = frozenset(name.lower() for name, _ in _ALWAYS + _TLS_ONLY) | {"content-security-policy"}
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Run the app with a `start_response` that completes the headers."""
@@ -61,6 +61,9 @@ class HeaderLayer:
         prepared = self._prepared[state is not None and state.origin is not None and state.origin.is_secure]
         present = self._names.intersection([name.lower() for name, _ in headers])
         headers.extend(prepared if not present else [pair for pair in prepared if pair[0].lower() not in present])
+        if self._csp and "content-security-policy" not in present:
+            nonce = state.nonce if state is not None else ""
+            headers.append(("Content-Security-Policy", self._csp.replace("{nonce}", nonce)))
 
 
 def _vary_by_cookie(headers: list[Pair]) -> None:

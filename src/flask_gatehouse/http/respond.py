@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import secrets
 from typing import TYPE_CHECKING, NoReturn
 
-from flask import Response, abort, g, make_response, redirect, render_template, request, url_for
+from flask import Response, abort, make_response, redirect, render_template, request, url_for
 from werkzeug.exceptions import Forbidden
 
 from flask_gatehouse.domain.policy import Decision, Reason
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 
+from .context import here
 from .headers import page_policy
 from .origin import present_target
 
@@ -52,11 +52,8 @@ def wants_program() -> bool:
 
 
 def nonce() -> str:
-    """Return the script nonce of this response, made at first use (ASVS V3.4.3)."""
-    if "gatehouse_nonce" not in g:
-        g.gatehouse_nonce = secrets.token_urlsafe(16)
-    found: str = g.gatehouse_nonce
-    return found
+    """Return the script nonce of this response (ASVS V3.4.3)."""
+    return here().nonce
 
 
 def page(template: str, status: int = 200, **context: object) -> Response:

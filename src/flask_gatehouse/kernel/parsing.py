@@ -175,6 +175,19 @@ def argon2(value: object) -> tuple[int, int, int]:
     return m, t, p
 
 
+def local_path(value: object) -> str:
+    """Return a path of this app.
+
+    Raises:
+        ValueError: it would lead elsewhere.
+    """
+    path = text(value)
+    if not re.fullmatch(r"/(?![/\\])[!-\[\]-~]*", path):
+        msg = "must be a path of this app such as /home"
+        raise ValueError(msg)
+    return path
+
+
 def url_path(value: object) -> str:
     """Return a URL prefix: empty, or `/` and a path without a slash at its end.
 

@@ -119,11 +119,11 @@ class Settings:
         "on",
         "`off` only in debug and tests: no account or address counts; hashing stays bounded.",
     )
-    after_login: str = _setting(parsing.text, "/", "Where a login without `next` leads; a path of this app.")
+    after_login: str = _setting(parsing.local_path, "/", "Where a login without `next` leads; a path of this app.")
     csp: str = _setting(
         parsing.text,
         "",
-        "Content-Security-Policy of the host app's pages; empty: only Gatehouse's own pages carry one.",
+        "Content-Security-Policy of the app's own pages, `{nonce}` stands for `gatehouse_nonce()`; empty: none.",
     )
     features: tuple[str, ...] = _setting(parsing.words, (), "Optional parts to switch on, comma separated.")
     url_prefix: str = _setting(parsing.url_path, "", "Prefix of all Gatehouse pages, such as `/auth`.")

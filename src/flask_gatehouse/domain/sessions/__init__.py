@@ -220,7 +220,7 @@ class Sessions:
             is_pending: whether a second factor is still due.
         """
         self.store.purge_expired(connection, now)
-        ended = self.store.drop_oldest(connection, user_id, keep=self._most - 1)
+        ended = self.store.drop_oldest(connection, user_id, keep=self._most - 1, is_pending=is_pending)
         is_remembered = is_remembered and bool(self.life.remember)
         secret = new_secret()
         row = SessionRow(

@@ -208,10 +208,14 @@ class SqlSessions:
         rows = connection.execute(statement.returning(session.c.public_id, session.c.is_pending)).all()
         return tuple(public_id for public_id, is_pending in rows if not is_pending)
 
-    def drop_oldest(self, connection: Connection, user_id: int, *, keep: int) -> tuple[str, ...]:
-        """Delete a user's oldest sessions, pending ones too, until `keep` are left."""
+    def drop_oldest(self, connection: Connection, user_id: int, *, keep: int, is_pending: bool) -> tuple[str, ...]:
+        """Delete a user's oldest sessions until `keep` are left.
+
+        Pending logins make place among themselves only: who knows just the password cannot push sessions out.
+        """
         order = (session.c.created_at.desc(), session.c.id.desc())
-        query = select(session.c.id).where(session.c.user_id == user_id).order_by(*order).offset(keep)
+        query = select(session.c.id).where(session.c.user_id == user_id, session.c.is_pending.is_(is_pending))
+        query = query.order_by(*order).offset(keep)
         surplus = list(connection.execute(query).scalars())
         if not surplus:
             return ()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .counters import Lockout, charge_account, charge_window, clear_account, give_back, purge, refund
-from .rules import CHANGE, LOGIN, REGISTER, RESET, STEP_UP, Rule, address_keys
+from .rules import CHANGE, DENIAL, LOGIN, REGISTER, RESET, STEP_UP, Rule, address_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flask_gatehouse.kernel.database import Database
     from flask_gatehouse.kernel.keys import KeyRing
 
-__all__ = ["CHANGE", "LOGIN", "REGISTER", "RESET", "STEP_UP", "Charge", "Rule", "Throttle"]
+__all__ = ["CHANGE", "DENIAL", "LOGIN", "REGISTER", "RESET", "STEP_UP", "Charge", "Rule", "Throttle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,13 @@ class Throttle:
             window_keys=window_keys,
             lockout=lockout,
         )
+
+    def count_denial(self, user_id: int, now: Instant) -> int:
+        """Count a refusal of a user and return how many this window has seen, so that a flood is not all recorded."""
+        if not self._is_on:
+            return 1
+        with self._database.unit() as connection:
+            return charge_window(connection, f"denied>{user_id}", DENIAL.window, now).count
 
     def give_back(self, charge: Charge) -> None:
         """Take the account's charge back: nothing was hashed, so nothing was wrong (rule 3)."""

@@ -39,6 +39,8 @@ REGISTER = Rule("register")
 STEP_UP = Rule("step-up", per_address=60)
 CHANGE = Rule("change", per_address=60)
 RESET = Rule("reset")
+DENIAL = Rule("denied", per_target=20)
+"""Refusals of one user that are recorded one by one; the next says that more follow."""
 
 
 def delay_after(wrong: int) -> int:
