@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,12 +13,12 @@ from rich.console import Console
 
 from benchmarks import report, timing
 from benchmarks.browser import WrongAnswerError
+from benchmarks.contender import Recipe
 from benchmarks.contenders import line_up
-from benchmarks.counting import Tally, count
-from benchmarks.entry import Entry, enter
 from benchmarks.figures import Figures, figures
 from benchmarks.postgres import Postgres, server
 from benchmarks.promises import judge
+from benchmarks.stall import Stall
 
 QUICK_ROUNDS, QUICK_REQUESTS = 10, 100
 
@@ -46,21 +46,37 @@ def main(*, rounds: int, requests: int, write: bool, quick: bool) -> None:
 
 
 def run(console: Console, rounds: int, requests: int, *, with_postgres: bool) -> dict[str, Figures]:
-    """Time first; count afterwards, on contenders made afresh."""
+    """Time first; count afterwards, since a database that writes its statements down is a slower one."""
     with TemporaryDirectory(prefix="bench-") as folder, _database(Path(folder), wanted=with_postgres) as postgres:
-        entries = _enter(console, Path(folder) / "timing", postgres)
-        with report.progress(console, f"{len(entries)} contenders in turn", rounds) as tick:
-            times = timing.measure(entries, rounds, requests, tick)
-        tally = Tally(postgres)
-        with tally.tracing():
-            counts = count(_enter(console, Path(folder) / "counting", postgres), tally)
-    return figures(entries, times, counts)
+        recipes = line_up(_new(folder, "timing"), postgres)
+        with _stalls(console, recipes) as stalls:
+            with report.progress(console, f"{len(stalls)} contenders in turn", rounds) as tick:
+                times = timing.measure(stalls, rounds, requests, tick)
+            afresh = line_up(_new(folder, "counting"), postgres)
+            if postgres:
+                postgres.log_statements()
+            console.print("Counting statements …")
+            counts = {
+                stall.card.name: stall.count(recipe, postgres) for stall, recipe in zip(stalls, afresh, strict=True)
+            }
+        return figures([stall.card for stall in stalls], times, counts)
 
 
-def _enter(console: Console, folder: Path, postgres: Postgres | None) -> list[Entry]:
-    console.print(f"Contenders register and log in ({folder.name}) …")
-    folder.mkdir(mode=0o700)
-    return [enter(contender) for contender in line_up(folder, postgres)]
+def _new(folder: str, name: str) -> Path:
+    made = Path(folder) / name
+    made.mkdir(mode=0o700)
+    return made
+
+
+@contextmanager
+def _stalls(console: Console, recipes: Sequence[Recipe]) -> Iterator[list[Stall]]:
+    console.print("Contenders register and log in …")
+    with ExitStack() as opened:
+        stalls = []
+        for recipe in recipes:
+            stalls.append(Stall(recipe))
+            opened.callback(stalls[-1].close)
+        yield stalls
 
 
 @contextmanager

@@ -28,13 +28,24 @@ GATEHOUSE_POSTGRES = "Gatehouse, PostgreSQL"
 
 
 @dataclass(frozen=True)
-class Contender:
-    """One app with both routes; `log_in` goes through its HTTP door and returns the headers that carry the login."""
+class Card:
+    """What the table needs to know of a contender."""
 
     name: str
-    app: Flask
-    log_in: Callable[[FlaskClient], Mapping[str, str]]
     #: False for plain Flask only, whose "protected" route is just a route.
     guards: bool = True
     #: The contender whose overhead counts as 1.
     peer: str = NOTES
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One app with both routes; `log_in` goes through its HTTP door and returns the headers that carry the login."""
+
+    card: Card
+    app: Flask
+    log_in: Callable[[FlaskClient], Mapping[str, str]]
+
+
+#: How to make a contender with an empty database.
+Recipe = Callable[[], Contender]

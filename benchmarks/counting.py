@@ -7,15 +7,15 @@ traced connection is a slower one.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
 from benchmarks.browser import WrongAnswerError
-from benchmarks.contender import NOTES
-from benchmarks.entry import Entry
+from benchmarks.contender import NOTES, Recipe
+from benchmarks.entry import enter
 from benchmarks.postgres import Postgres
 from benchmarks.wsgi import Question
 
@@ -25,13 +25,12 @@ WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE")
 
 @dataclass(frozen=True)
 class Counts:
-    """Per request; `texts` are the protected route's statements, each once."""
+    """Per request; the public route's statements beside the protected one's."""
 
     public_statements: float
     statements: float
     writes: float
     set_cookies: float
-    texts: tuple[str, ...]
 
 
 class Tally:
@@ -41,8 +40,6 @@ class Tally:
         self._sqlite: list[str] = []
         self._postgres = postgres
         self._taken = 0
-        if postgres:
-            postgres.log_statements()
         self._connect = sqlite3.connect
 
     def take(self) -> list[str]:
@@ -71,25 +68,17 @@ class Tally:
             self._sqlite.append(statement)
 
 
-def count(entries: Sequence[Entry], tally: Tally) -> dict[str, Counts]:
-    """Ask each contender's routes some times and divide."""
-    counts = {entry.name: _count(entry, tally) for entry in entries}
-    if not counts[NOTES].statements:
+def count(recipe: Recipe, postgres: Postgres | None) -> Counts:
+    """Log a contender in under the tally, ask both routes some times and divide."""
+    tally = Tally(postgres)
+    with tally.tracing():
+        entry = enter(recipe())
+        public, _ = _sent(entry.public, tally)
+        statements, cookies = _sent(entry.protected, tally)
+    if entry.contender.card.name == NOTES and not statements:
         raise WrongAnswerError("the notes' stack was not seen to ask its database: the counting is broken")
-    return counts
-
-
-def _count(entry: Entry, tally: Tally) -> Counts:
-    public, _ = _sent(entry.public, tally)
-    statements, cookies = _sent(entry.protected, tally)
     writes = [text for text in statements if text.lstrip().upper().startswith(WRITES)]
-    return Counts(
-        len(public) / REQUESTS,
-        len(statements) / REQUESTS,
-        len(writes) / REQUESTS,
-        cookies / REQUESTS,
-        tuple(dict.fromkeys(statements)),
-    )
+    return Counts(len(public) / REQUESTS, len(statements) / REQUESTS, len(writes) / REQUESTS, cookies / REQUESTS)
 
 
 def _sent(question: Question, tally: Tally) -> tuple[list[str], int]:

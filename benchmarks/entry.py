@@ -17,11 +17,6 @@ class Entry:
     public: Question
     protected: Question
 
-    @property
-    def name(self) -> str:
-        """The contender's."""
-        return self.contender.name
-
 
 def enter(contender: Contender) -> Entry:
     """Log the contender in; refuse one whose numbers would mean nothing."""
@@ -37,11 +32,11 @@ def enter(contender: Contender) -> Entry:
         entry.public.ask()
         Question(app, environ_of(PUBLIC_PATH, {}), PUBLIC_TEXT.encode()).ask()
         entry.protected.ask()
-        if contender.guards:
+        if contender.card.guards:
             _must_refuse(contender, {})
             _must_refuse(contender, {name: _forged(value) for name, value in credentials.items()})
     except WrongAnswerError as wrong:
-        raise WrongAnswerError(f"{contender.name}: {wrong}") from wrong
+        raise WrongAnswerError(f"{contender.card.name}: {wrong}") from wrong
     return entry
 
 

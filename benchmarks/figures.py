@@ -6,9 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.contender import PLAIN
+from benchmarks.contender import PLAIN, Card
 from benchmarks.counting import Counts
-from benchmarks.entry import Entry
 from benchmarks.timing import Times
 
 
@@ -33,22 +32,22 @@ class Figures:
         return f"1/{1 / self.share:.1f}" if 0 < self.share < 1 else f"{self.share:.3g}"
 
 
-def figures(entries: Sequence[Entry], times: Mapping[str, Times], counts: Mapping[str, Counts]) -> dict[str, Figures]:
+def figures(cards: Sequence[Card], times: Mapping[str, Times], counts: Mapping[str, Counts]) -> dict[str, Figures]:
     """One line for every contender."""
-    return {entry.name: _line(entry, times, counts[entry.name]) for entry in entries}
+    return {card.name: _line(card, times, counts[card.name]) for card in cards}
 
 
-def _line(entry: Entry, times: Mapping[str, Times], counts: Counts) -> Figures:
-    own, floor, peer = times[entry.name], times[PLAIN], times[entry.contender.peer]
+def _line(card: Card, times: Mapping[str, Times], counts: Counts) -> Figures:
+    own, floor, peer = times[card.name], times[PLAIN], times[card.peer]
     overheads = _differences(own.protected, floor.protected)
     shares = _ratios(overheads, _differences(peer.protected, floor.protected))
     return Figures(
-        entry.name,
+        card.name,
         statistics.median(own.public),
         statistics.median(_ratios(own.public, floor.public)),
         statistics.median(own.protected),
         statistics.median(overheads),
-        statistics.median(shares) if entry.contender.guards else None,
+        statistics.median(shares) if card.guards else None,
         counts,
     )
 

@@ -19,7 +19,7 @@ class Postgres:
     """The server: hands out empty databases, and tells which statements it was sent."""
 
     def __init__(self, server: PostgresServer) -> None:
-        self._server = server
+        self._server = server  # holds a folder only, so that every process can ask
 
     def new_database(self) -> str:
         """The URL of an empty database."""

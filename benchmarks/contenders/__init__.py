@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
-from benchmarks.contender import Contender
+from benchmarks.contender import Recipe
 from benchmarks.contenders import gatehouse, jwt, notes, plain
 from benchmarks.postgres import Postgres
 
 
-def line_up(folder: Path, postgres: Postgres | None = None) -> list[Contender]:
-    """Every contender, new, with empty databases."""
+def line_up(folder: Path, postgres: Postgres | None = None) -> list[Recipe]:
+    """A recipe for every contender, each with a folder or a database of its own."""
     here = [plain.create, jwt.create, notes.create, gatehouse.create, gatehouse.create_flask_login]
-    field = [create(_room(folder, number)) for number, create in enumerate(here)]
+    recipes: list[Recipe] = [partial(create, _room(folder, number)) for number, create in enumerate(here)]
     if postgres:
-        field.append(notes.create_postgres(_room(folder, "notes-pg"), postgres.new_database()))
-        field.append(gatehouse.create_postgres(_room(folder, "gatehouse-pg"), postgres.new_database()))
-    return field
+        for create in (notes.create_postgres, gatehouse.create_postgres):
+            recipes.append(partial(create, _room(folder, len(recipes)), postgres.new_database()))
+    return recipes
 
 
-def _room(folder: Path, name: int | str) -> Path:
-    room = folder / f"contender-{name}"
+def _room(folder: Path, number: int) -> Path:
+    room = folder / f"contender-{number}"
     room.mkdir(mode=0o700)
     return room

@@ -22,6 +22,7 @@ from benchmarks.contender import (
     PUBLIC_TEXT,
     SECRET,
     USERNAME,
+    Card,
     Contender,
 )
 from flask_gatehouse import Gatehouse, login_required, public
@@ -32,13 +33,13 @@ View = Callable[[], str]
 
 def create(folder: Path) -> Contender:
     """Under Gatehouse's own label, on SQLite."""
-    return Contender(GATEHOUSE, build(folder, _sqlite(folder)), log_in)
+    return Contender(Card(GATEHOUSE), build(folder, _sqlite(folder)), log_in)
 
 
 def create_flask_login(folder: Path) -> Contender:
     """Under the decorator that an app written for Flask-Login already has."""
     app = build(folder, _sqlite(folder), label=flask_login.login_required)
-    return Contender(GATEHOUSE_FLASK_LOGIN, app, log_in)
+    return Contender(Card(GATEHOUSE_FLASK_LOGIN), app, log_in)
 
 
 def create_postgres(folder: Path, url: str) -> Contender:
@@ -47,7 +48,7 @@ def create_postgres(folder: Path, url: str) -> Contender:
     upgraded = app.test_cli_runner().invoke(commands, ["db", "upgrade"])
     if upgraded.exit_code:
         raise RuntimeError(f"gatehouse db upgrade: {upgraded.output}")
-    return Contender(GATEHOUSE_POSTGRES, app, log_in, peer=NOTES_POSTGRES)
+    return Contender(Card(GATEHOUSE_POSTGRES, peer=NOTES_POSTGRES), app, log_in)
 
 
 def build(folder: Path, url: str, label: Callable[[View], View] = login_required, **config: object) -> Flask:

@@ -20,6 +20,7 @@ from benchmarks.contender import (
     PUBLIC_TEXT,
     SECRET,
     USERNAME,
+    Card,
     Contender,
 )
 
@@ -47,7 +48,7 @@ def create(folder: Path) -> Contender:
     def protected() -> str:
         return PROTECTED_TEXT
 
-    return Contender("Flask-JWT-Extended", app, log_in)
+    return Contender(Card("Flask-JWT-Extended"), app, log_in)
 
 
 def log_in(client: FlaskClient) -> dict[str, str]:

@@ -26,6 +26,7 @@ from benchmarks.contender import (
     PUBLIC_TEXT,
     SECRET,
     USERNAME,
+    Card,
     Contender,
 )
 
@@ -71,7 +72,7 @@ def _contender(name: str, folder: Path, url: str) -> Contender:
     def protected() -> str:
         return PROTECTED_TEXT
 
-    return Contender(name, app, log_in, peer=name)
+    return Contender(Card(name, peer=name), app, log_in)
 
 
 def _accounts(app: Flask, db: SQLAlchemy) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flask import Flask
 
-from benchmarks.contender import PLAIN, PROTECTED_PATH, PROTECTED_TEXT, PUBLIC_PATH, PUBLIC_TEXT, Contender
+from benchmarks.contender import PLAIN, PROTECTED_PATH, PROTECTED_TEXT, PUBLIC_PATH, PUBLIC_TEXT, Card, Contender
 
 
 def create(folder: Path) -> Contender:
@@ -24,4 +24,4 @@ def create(folder: Path) -> Contender:
     def protected() -> str:
         return PROTECTED_TEXT
 
-    return Contender(PLAIN, app, lambda _client: {}, guards=False)
+    return Contender(Card(PLAIN, guards=False), app, lambda _client: {})

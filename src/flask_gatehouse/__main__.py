@@ -1,4 +1,7 @@
-"""The program `gatehouse`: finds the app and hands over to a command. The top floor."""
+"""The program `gatehouse`: finds the app and hands over to a command. The top floor.
+
+`commands` is what `flask gatehouse …` offers: the same, the options of `flask` in place of ours.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,16 @@ import os
 import click
 from flask.cli import ScriptInfo, load_dotenv
 
-from flask_gatehouse.cli import commands
+from flask_gatehouse import cli
 from flask_gatehouse.cli.app import Commands
 from flask_gatehouse.demo.command import demo
+
+ALL = (demo, *cli.commands.commands.values())
+
+
+@click.group("gatehouse", cls=Commands)
+def commands() -> None:
+    """Set up, look after and check an app behind Gatehouse; or run the demo."""
 
 
 @click.group("gatehouse", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,7 +44,8 @@ def gatehouse(ctx: click.Context, app: str | None, env_file: str | None) -> None
     ctx.obj.app_import_path = app or os.environ.get("FLASK_APP")
 
 
-for _command in (demo, *commands.commands.values()):
+for _command in ALL:
+    commands.add_command(_command)
     gatehouse.add_command(_command)
 
 

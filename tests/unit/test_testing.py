@@ -36,7 +36,7 @@ def test_the_client_logs_in_as_a_browser_would(make_app):
 def test_v8_2_1_the_attack_finds_no_open_route_and_tells_one_that_answers(make_app):
     def setup(app: Flask, _gate: Gatehouse) -> None:
         app.add_url_rule("/opened", "opened", public(lambda: "open"))
-        app.add_url_rule("/closed/<int:number>", "closed", lambda number: str(number))
+        app.add_url_rule("/closed/<int:number>", "closed", lambda number: f"number {number}")
 
     app = make_app(setup)
     assert open_routes(app) == []

@@ -1,7 +1,6 @@
 """Commands: the door for operators. They call the flows that pages call; there is no SQL here.
 
-`commands` is the group behind `flask gatehouse …`; the program `gatehouse` (`flask_gatehouse.__main__`) has the same
-commands and the demo.
+The program `gatehouse` (`flask_gatehouse.__main__`) has these commands and the demo.
 """
 
 from __future__ import annotations

@@ -74,6 +74,9 @@ class Gate(Protocol):
     def problems(self, app: Flask) -> list[Problem]:
         """Return what makes the app refuse to serve."""
 
+    def secret_files(self, app: Flask) -> list[Path]:
+        """Return the files that settings were read from."""
+
     def route_table(self, app: Flask) -> list[Any]:
         """Return a `RouteRow` for each route."""
 

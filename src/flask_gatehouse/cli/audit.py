@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -16,13 +15,12 @@ from .options import json_option, text
 from .output import SlowBar, print_json, print_table, say, when
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from sqlalchemy import Connection
 
     from flask_gatehouse.domain.audit import Entry
     from flask_gatehouse.flows.services import Services
-    from flask_gatehouse.kernel.database import Database
 
 MOST = 10_000
 LARGEST = 2**63 - 1
@@ -96,7 +94,7 @@ def verify(ctx: click.Context, services: Services, head: str, *, as_json: bool) 
 
     Keep the head that is printed outside of the database: with --head, a cut tail is found too.
     """
-    with _snapshot(services.database) as connection:
+    with services.database.snapshot() as connection:
         present = services.audit.head(connection)
         with SlowBar("Verifying", int(present.partition(":")[0])) as bar:
             try:
@@ -111,17 +109,6 @@ def verify(ctx: click.Context, services: Services, head: str, *, as_json: bool) 
         return
     say(f"The chain agrees: {result} rows.")
     say(f"Head: {present}")
-
-
-@contextmanager
-def _snapshot(database: Database) -> Iterator[Connection]:
-    """Read one state of the tables while others go on writing; SQLite's writers wait, for a second a million rows."""
-    if database.is_sqlite:
-        with database.unit() as connection:
-            yield connection
-        return
-    with database.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        yield connection
 
 
 def _report_finding(finding: Finding, *, as_json: bool) -> None:

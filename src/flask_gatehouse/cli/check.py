@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from dotenv import dotenv_values, find_dotenv
+from dotenv import find_dotenv
 
 from flask_gatehouse import migrations
 from flask_gatehouse.domain import passwords
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError, GatehouseError, SettingsError
 from flask_gatehouse.kernel.schema import REVISION
+from flask_gatehouse.kernel.settings import secret_files
 
 from .app import NO_APP, Site, find_app, in_words, site_of
 from .options import json_option
 from .output import print_json, print_table, say
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterator
 
     from flask_gatehouse.flows.services import Services
 
 OTHERS = 0o077
 """Any right of group and others."""
-KEY_FILES = frozenset(
-    f"GATEHOUSE_{name}_FILE" for name in ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "PEPPER", "DATABASE_URL")
-)
-MOST_DIGESTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,7 @@ def check(ctx: click.Context, *, as_json: bool) -> None:
 
     Settings, labels of routes, modes of files, age of the schema, passwords hashed by slower old schemes.
     """
-    found = [*_env_file(), *_key_files()]
+    found: list[Found] = []
     facts: dict[str, object] = {}
     try:
         app = find_app(ctx)
@@ -62,11 +59,13 @@ def check(ctx: click.Context, *, as_json: bool) -> None:
             raise click.UsageError(NO_APP)
         ctx.with_resource(app.app_context())
         site = site_of(app)
+        found += _secret_files(site.gate.secret_files(app))
         found += _settings(site)
         found += _labels(site)
         found += _instance(site)
         found += _database(site, facts)
     except GatehouseError as error:
+        found += _secret_files(secret_files({}))
         found.append(Found("settings" if isinstance(error, SettingsError) else "app", in_words(error)))
     _report(found, facts, as_json=as_json)
     if found:
@@ -105,16 +104,12 @@ def _labels(site: Site) -> Iterator[Found]:
 # --- files (rule 30) ---------------------------------------------------------------------------------------
 
 
-def _env_file() -> Iterator[Found]:
+def _secret_files(known: list[Path]) -> Iterator[Found]:
+    """Look at the files that settings come from, and at the `.env` that the `flask` command reads."""
     if path := find_dotenv(".env", usecwd=True):
-        yield from _loose(Path(path), 0o600)
-
-
-def _key_files() -> Iterator[Found]:
-    given = {**dotenv_values(find_dotenv(".env", usecwd=True)), **os.environ}
-    for key, value in sorted(given.items()):
-        if key in KEY_FILES and value:
-            yield from _loose(Path(value), 0o600)
+        known = [Path(path), *known]
+    for file in {path.resolve(): path for path in known}:
+        yield from _loose(file, 0o600)
 
 
 def _instance(site: Site) -> Iterator[Found]:
@@ -152,12 +147,12 @@ def _database(site: Site, facts: dict[str, object]) -> Iterator[Found]:
             yield Found("database", _age(revision))
             return
         with services.reading() as connection:
-            digests = passwords.sample_digests(connection, MOST_DIGESTS)
+            schemes = passwords.count_schemes(connection)
             facts["audit_head"] = services.audit.head(connection)
     except DatabaseUnavailableError as error:
         yield Found("database", in_words(error))
         return
-    yield from _old_schemes(services, digests)
+    yield from _old_schemes(services, schemes)
 
 
 def _age(revision: str | None) -> str:
@@ -168,22 +163,11 @@ def _age(revision: str | None) -> str:
     return f"its schema {revision} is of a newer release than this one ({REVISION}): install that release"
 
 
-def _old_schemes(services: Services, digests: list[str]) -> Iterator[Found]:
-    memory, passes, lanes = services.settings.argon2
-    present = f"argon2id, m={memory},t={passes},p={lanes}"
-    for scheme, count in Counter(map(_scheme, digests)).most_common():
-        if scheme != present:
+def _old_schemes(services: Services, schemes: Counter[str]) -> Iterator[Found]:
+    for scheme, count in schemes.most_common():
+        if not services.hasher.is_current(scheme):
             text = (
-                f"{count} hashed by {scheme}: each is renewed at its user's next login; "
+                f"{count} hashed by {scheme.lstrip('$')}: each is renewed at its user's next login; "
                 "for those who do not come back: gatehouse user reset NAME"
             )
             yield Found("passwords", text)
-
-
-def _scheme(digest: str) -> str:
-    """Return scheme and cost of a digest, in words."""
-    start = digest.find("$argon2")
-    if start < 0:
-        return "werkzeug " + digest.partition("$")[0]
-    name, _version, cost = digest[start + 1 :].split("$")[:3]
-    return f"{name}, {cost}"
