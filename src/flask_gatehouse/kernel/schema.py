@@ -108,6 +108,7 @@ role_permission = Table(
     metadata,
     Column("role", String(80), ForeignKey("gatehouse_role.name", ondelete="CASCADE"), primary_key=True),
     Column("permission", String(120), primary_key=True),
+    sqlite_with_rowid=False,
 )
 
 grant = Table(
@@ -119,6 +120,7 @@ grant = Table(
     Column("granted_by", Id),
     Column("granted_at", BigInteger, nullable=False),
     Index("ix_gatehouse_grant_role", "role"),
+    sqlite_with_rowid=False,
     comment="user holds role, by whom, until when; role names are case-folded",
 )
 

@@ -99,6 +99,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("user_id", "role", name=op.f("pk_gatehouse_grant")),
         comment="user holds role, by whom, until when; role names are case-folded",
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_gatehouse_grant_role", "gatehouse_grant", ["role"], unique=False)
     op.create_table(
@@ -136,6 +137,7 @@ def upgrade() -> None:
             ["role"], ["gatehouse_role.name"], name=op.f("fk_gatehouse_role_permission_role"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("role", "permission", name=op.f("pk_gatehouse_role_permission")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "gatehouse_session",
