@@ -232,3 +232,6 @@ def hold_pending(due: FactorDue) -> None:
 def leave() -> None:
     """Log out: the session ends on the server, the cookie is cleared, Flask-Login's signal fires."""
     logout_user()
+    state = here()
+    if not state.has_left:  # the session was over already: its cookie goes all the same
+        state.leave()
