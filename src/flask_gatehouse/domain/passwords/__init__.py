@@ -36,6 +36,8 @@ __all__ = [
     "store",
 ]
 
+BATCH = 2000
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:
@@ -106,5 +108,12 @@ def sample_digests(connection: Connection, limit: int = 200) -> list[str]:
 
 def count_schemes(connection: Connection) -> Counter[str]:
     """Return how many digests there are of each scheme and cost. Reads every row."""
-    rows = connection.execution_options(yield_per=1000).execute(select(password.c.digest))
-    return Counter(scheme_of(digest) for digest in rows.scalars())
+    found: Counter[str] = Counter()
+    after = 0
+    while True:
+        query = select(password.c.user_id, password.c.digest).where(password.c.user_id > after)
+        rows = connection.execute(query.order_by(password.c.user_id).limit(BATCH)).all()
+        found.update(scheme_of(digest) for _, digest in rows)
+        if len(rows) < BATCH:
+            return found
+        after = rows[-1][0]
