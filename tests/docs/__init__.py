@@ -1,0 +1,1 @@
+"""The manual is true: its tables equal the defaults, its examples run."""
