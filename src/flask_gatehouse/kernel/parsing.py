@@ -15,6 +15,8 @@ _DURATION = re.compile(r"(\d{1,9})\s?(s|m|h|d)?")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _PORT_DEFAULTS = {"http": 80, "https": 443}
 _ARGON2_NUMBERS = 3
+_ARGON2_KIB_A_LANE = 8
+_LONGEST_SECONDS = 36500 * 86400
 
 
 def text(value: object) -> str:
@@ -99,16 +101,21 @@ def duration(value: object) -> timedelta:
     """Return a timedelta; a number or bare text is seconds, `30m`, `12h` and `7d` work too.
 
     Raises:
-        ValueError: the value is none of these, or negative.
+        ValueError: the value is none of these, negative, or longer than a century.
     """
-    if isinstance(value, timedelta) and value >= timedelta(0):
+    found = value // timedelta(seconds=1) if isinstance(value, timedelta) else _seconds(value)
+    if found is None or not 0 <= found <= _LONGEST_SECONDS:
+        msg = "must be a duration: seconds, or 30m, 12h, 7d"
+        raise ValueError(msg)
+    return value if isinstance(value, timedelta) else timedelta(seconds=found)
+
+
+def _seconds(value: object) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return timedelta(seconds=value)
     if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
-        return timedelta(seconds=int(match[1]) * _UNIT_SECONDS[match[2] or "s"])
-    msg = "must be a duration: seconds, or 30m, 12h, 7d"
-    raise ValueError(msg)
+        return int(match[1]) * _UNIT_SECONDS[match[2] or "s"]
+    return None
 
 
 def one_of(*choices: str) -> Callable[[object], str]:
@@ -136,7 +143,8 @@ def origins(value: object) -> tuple[str, ...]:
 def _origin(word: str) -> str:
     parts = urlsplit(word)
     host = (parts.hostname or "").lower()
-    if parts.scheme not in _PORT_DEFAULTS or not host or parts.path not in {"", "/"} or parts.query or parts.username:
+    is_more = parts.path not in {"", "/"} or parts.query or parts.fragment or "@" in parts.netloc
+    if parts.scheme not in _PORT_DEFAULTS or not host or is_more:
         msg = f"must be origins such as https://app.example, not {word!r}"
         raise ValueError(msg)
     shown = f"[{host}]" if ":" in host else host
@@ -165,13 +173,16 @@ def argon2(value: object) -> tuple[int, int, int]:
     """Return Argon2id parameters `m,t,p` (KiB, passes, lanes).
 
     Raises:
-        ValueError: these are not three whole numbers.
+        ValueError: these are not three whole numbers, or ones that Argon2 does not take.
     """
     parts = words(value) if isinstance(value, str) else tuple(value) if isinstance(value, (list, tuple)) else ()
     if len(parts) != _ARGON2_NUMBERS:
         msg = "must be three numbers m,t,p such as 19456,2,1"
         raise ValueError(msg)
     m, t, p = (whole(part) for part in parts)
+    if t < 1 or p < 1 or m < _ARGON2_KIB_A_LANE * p:
+        msg = f"needs one pass, one lane and {_ARGON2_KIB_A_LANE} KiB a lane, or more"
+        raise ValueError(msg)
     return m, t, p
 
 
