@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -45,6 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = Path(given) if given else Path(tempfile.mkdtemp(prefix="gatehouse-tests-"))
     folder.chmod(0o711)  # under root, PostgreSQL's account has to walk through it
     config.stash[RUN_FOLDER] = folder
+    if not given:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a run that is ended ends its servers too
 
 
 @pytest.hookimpl(optionalhook=True)
