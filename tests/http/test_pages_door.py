@@ -406,10 +406,12 @@ def test_rule_31_a_link_is_looked_at_as_often_as_one_likes_and_used_once(make_ap
     assert submit(guest, "/login", username="alice", password="another river").status_code == 303
 
 
-@pytest.mark.parametrize("token", ["x", "x" * 43, "%00", "%ff", "..", "a" * 3000])
-def test_a_link_that_never_was_has_ended(make_app, token, database_url):
-    answer = make_app().test_client().get(f"/reset-password/{token}")
-    assert answer.status_code in {404, 410}
+def test_a_link_that_never_was_has_ended(make_app, database_url):
+    client = make_app().test_client()
+    for token in ("x", "x" * 43, "%00", "%ff", "a" * 3000):
+        assert client.get(f"/reset-password/{token}").status_code == 410, token
+        answer = submit(client, f"/reset-password/{token}", page="/login", password=PASSWORD, confirm=PASSWORD)
+        assert answer.status_code == 410, token
 
 
 def test_a_link_has_ended_after_half_an_hour(make_app, monkeypatch):
