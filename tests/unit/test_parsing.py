@@ -25,6 +25,7 @@ PARSERS = [
     parsing.networks,
     parsing.argon2,
     parsing.url_path,
+    parsing.local_path,
 ]
 
 
@@ -165,3 +166,8 @@ def test_paths_begin_with_a_slash_and_end_without():
         "/a/b-c.d_e~f",
     ]
     _refuses(parsing.url_path, "auth", "//auth", "/a b", "/a?b", "/<name>", "/ä", None)
+
+
+def test_v3_7_2_a_place_of_the_app_is_a_path_that_leaves_it_nowhere():
+    assert [parsing.local_path(value) for value in ("/", "/home?tab=1")] == ["/", "/home?tab=1"]
+    _refuses(parsing.local_path, "home", "//evil.example", "/\\evil.example", "https://evil.example", "", None)

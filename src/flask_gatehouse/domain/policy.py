@@ -179,7 +179,7 @@ def _missing_right(identity: Identity, requirement: Requirement) -> Decision | N
 
 
 def _missing_proof(identity: Identity, requirement: Requirement, freshness: Freshness, now: Instant) -> Decision | None:
-    if requirement.aal > assurance(identity.proofs):
+    if requirement.aal > 1 and requirement.aal > assurance(identity.proofs):  # level 1 is to be logged in at all
         return Decision(Reason.STEP_UP)
     if requirement.is_fresh and not is_fresh(identity, freshness, now):
         return Decision(Reason.STALE)
