@@ -132,6 +132,9 @@ class RouteTable:
             return Guard(PUBLIC, is_labelled=True, words="public (static files)")
         inherited = [label for blueprint, label in self._openings.protected if self._is_in(endpoint, blueprint)]
         own = list(_labels(view))
+        view_class = getattr(view, "view_class", None)
+        if view_class is not None and not issubclass(view_class, MethodView):
+            own += _labels(view_class.dispatch_request)  # one view for all methods, wherever these are named
         guard = self._combine(endpoint, [*own, *inherited], view)
         methods = self._method_guards(endpoint, view, [*own, *inherited])
         if not methods:
@@ -166,12 +169,8 @@ class RouteTable:
 
     def _method_guards(self, endpoint: str, view: View, inherited: list[Label]) -> dict[str, Guard]:
         view_class = getattr(view, "view_class", None)
-        if view_class is None:
+        if view_class is None or not issubclass(view_class, MethodView):
             return {}
-        if not issubclass(view_class, MethodView):
-            labels = list(_labels(view_class.dispatch_request))
-            methods = sorted(view_class.methods or {"GET"}) if labels else []
-            return {method: self._combine(endpoint, [*inherited, *labels], view) for method in methods}
         found = {}
         for method in sorted(view_class.methods or ()):
             handler = getattr(view_class, method.lower(), None)
