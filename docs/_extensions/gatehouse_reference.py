@@ -162,7 +162,9 @@ def events_table() -> str:
 
 def permissions_table() -> str:
     """Return the permissions that Gatehouse itself declares."""
-    return table(("permission", "meaning"), ((f"`{name}`", text) for name, text in sorted(BUILT_IN_PERMISSIONS.items())))
+    return table(
+        ("permission", "meaning"), ((f"`{name}`", text) for name, text in sorted(BUILT_IN_PERMISSIONS.items()))
+    )
 
 
 def tables_list() -> str:

@@ -1,0 +1,237 @@
+"""The other how-tos: their commands run, their code does what they say."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import pytest
+from flask import Flask, render_template
+from flask_sqlalchemy import SQLAlchemy
+from jinja2 import FileSystemLoader
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import ProgrammingError
+from werkzeug.security import generate_password_hash
+
+import flask_gatehouse
+from flask_gatehouse import Gatehouse
+from flask_gatehouse.demo import create_app as create_demo
+from tests.docs import pages, shell
+from tests.support import databases
+from tests.support.visitor import csrf_token, submit
+
+PASSWORD = "correct horse battery"
+SECRET = "a secret of the tests, long enough to be taken for one"
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Return a loader of a Python file that a page shows."""
+    loaded = []
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def load_one(name: str, file: str):
+        (tmp_path / file).write_text(pages.files(pages.page(name))[file], encoding="utf-8")
+        module = importlib.import_module(file.removesuffix(".py"))
+        loaded.append(module.__name__)
+        return module
+
+    yield load_one
+    for name in loaded:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Return settings of an app of its own."""
+    return {
+        "TESTING": True,
+        "SECRET_KEY": SECRET,
+        "GATEHOUSE_ARGON2": "1024,1,1",
+        "GATEHOUSE_DATABASE_URL": f"sqlite:///{tmp_path / 'gatehouse.sqlite3'}",
+    }
+
+
+def log_in(client, username):
+    assert submit(client, "/login", username=username, password=PASSWORD).status_code == 303
+
+
+# --- commands ----------------------------------------------------------------------------------------------
+
+APP = """
+from flask import Flask
+from flask_gatehouse import Gatehouse, public
+
+app = Flask(__name__)
+Gatehouse(app)
+
+
+@app.get("/")
+@public
+def home():
+    return "open"
+"""
+
+
+@pytest.mark.parametrize("name", ["deploy", "secrets", "recover-an-administrator"])
+def test_the_commands_of_the_page_do_what_it_says(name, tmp_path):
+    page = pages.page(f"howto/{name}.md")
+    (tmp_path / "app.py").write_text(pages.files(page).get("app.py", APP), encoding="utf-8")
+    if name != "deploy":
+        shell.run_one("gatehouse init --admin alice", tmp_path, stdin=f"{PASSWORD}\n")
+    for block in pages.blocks(page, "console"):
+        shell.run(block.text, tmp_path, stdin=f"{PASSWORD}\n")
+
+
+# --- code --------------------------------------------------------------------------------------------------
+
+
+def test_object_rules_decide_as_the_page_says(load, config):
+    module = load("howto/object-rules.md", "invoices.py")
+    app = module.create_app(config)
+    with app.app_context():
+        for name, roles in (("anna", ["customer"]), ("bert", ["customer", "clerk"]), ("chef", ["admin"])):
+            module.gate.create_user(name, PASSWORD, roles=roles)
+    clients = {name: app.test_client() for name in ("anna", "bert", "chef")}
+    for name, client in clients.items():
+        log_in(client, name)
+    anna, bert, chef = clients.values()
+    assert anna.get("/invoices/1").json == {"id": 1, "may_refund": False}
+    assert anna.get("/invoices/2").status_code == 403
+    assert bert.get("/invoices/1").json == {"id": 1, "may_refund": True}
+    assert bert.get("/invoices/2").json == {"id": 2, "may_refund": False}
+    assert chef.get("/invoices/1").json == {"id": 1, "may_refund": True}
+    assert [client.get("/invoices").json for client in (anna, bert, chef)] == [[1], [1, 2], [1, 2]]
+    databases.close(app)
+
+
+def test_a_view_that_forgets_to_ask_about_its_object_is_withheld(load, config):
+    module = load("howto/object-rules.md", "invoices.py")
+    app = module.create_app(config)
+
+    @app.get("/careless")
+    @flask_gatehouse.requires("invoice:read")
+    def careless() -> str:
+        return "somebody else's invoice"
+
+    with app.app_context():
+        module.gate.create_user("anna", PASSWORD, roles=["customer"])
+    client = app.test_client()
+    log_in(client, "anna")
+    answer = client.get("/careless")
+    assert answer.status_code == 500
+    assert "invoice" not in answer.get_data(as_text=True)
+    databases.close(app)
+
+
+def test_users_move_with_their_werkzeug_passwords(load, config):
+    app, db, gate = Flask("old"), SQLAlchemy(), Gatehouse()
+    app.config.update(config, SQLALCHEMY_DATABASE_URI=config["GATEHOUSE_DATABASE_URL"])
+    db.init_app(app)
+    gate.init_app(app, db=db)
+    move_users = load("howto/from-flask-login.md", "move_users.py").move_users
+    old = [("alice", "a@example.org", generate_password_hash(PASSWORD)), ("no name", None, "x")]
+    with app.app_context():
+        assert move_users(gate, db, old) == ["no name"]
+    client = app.test_client()
+    log_in(client, "alice")
+    with app.app_context():
+        assert "$argon2id$" in db.session.execute(text("SELECT digest FROM gatehouse_password")).scalar_one()
+        db.session.remove()
+        db.engine.dispose()
+    databases.close(app)
+
+
+def test_the_hosts_own_answer_to_403_wins(load, config):
+    module = load("howto/templates.md", "refusals.py")
+    app = module.create_app(config)
+    with app.app_context():
+        app.extensions["gatehouse"].create_user("alice", PASSWORD)
+    client = app.test_client()
+    log_in(client, "alice")
+    assert "Ask your manager" in client.get("/safe").get_data(as_text=True)
+    refused = client.get("/safe", headers={"Accept": "application/json"})
+    assert (refused.status_code, refused.mimetype) == (403, "application/problem+json")
+    databases.close(app)
+
+
+def test_the_hosts_own_layout_frames_every_page(tmp_path, config):
+    page = pages.page("howto/templates.md")
+    for name, shown in pages.files(page).items():
+        if name.startswith("templates/"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(shown, encoding="utf-8")
+    app = create_demo(config)
+    app.jinja_loader = FileSystemLoader(tmp_path / "templates")
+
+    @app.get("/hello")
+    def hello() -> str:
+        return render_template("hello.html")
+
+    client = app.test_client()
+    fields = {"username": "alice", "password": PASSWORD, "confirm": PASSWORD}
+    assert submit(client, "/register", **fields).status_code == 303
+    assert "<header>My app </header>" in client.get("/login").get_data(as_text=True)
+    log_in(client, "alice")
+    for path in ("/account", "/hello", "/admin"):
+        shown = client.get(path).get_data(as_text=True)
+        assert "<header>My app <form" in shown
+        assert csrf_token(shown)
+    assert "<h1>Hello alice</h1>" in client.get("/hello").get_data(as_text=True)
+    databases.close(app)
+
+
+# --- PostgreSQL --------------------------------------------------------------------------------------------
+
+
+def test_v13_2_2_the_app_works_under_the_rights_of_the_page_and_cannot_rewrite_the_log(postgres, postgres_url, config):
+    shown = pages.files(pages.page("howto/postgresql.md"))
+    owner = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+    databases.migrate(postgres_url)
+    with owner.connect() as connection:
+        connection.execute(text("DROP ROLE IF EXISTS gatehouse_app; DROP ROLE IF EXISTS shop_owner"))
+        for name in ("roles.sql", "grants.sql", "references.sql"):
+            connection.execute(text(shown[name]))
+    try:
+        url = postgres_url.replace("postgres@", "gatehouse_app@")
+        app = create_demo({**config, "GATEHOUSE_DATABASE_URL": url})
+        _require_that_people_can_work(app)
+        _require_that_the_log_stands(url)
+        databases.close(app)
+    finally:
+        with owner.connect() as connection:
+            connection.execute(text("DROP OWNED BY gatehouse_app, shop_owner; DROP ROLE gatehouse_app, shop_owner"))
+        owner.dispose()
+
+
+def _require_that_people_can_work(app):
+    alice, bob = app.test_client(), app.test_client()
+    for client, name in ((alice, "alice"), (bob, "bob")):
+        submit(client, "/register", username=name, password=PASSWORD, confirm=PASSWORD)
+        log_in(client, name)
+    user = "/admin/users/2"
+    assert submit(alice, f"{user}/grant", page=user, role="admin").status_code == 303
+    assert submit(alice, f"{user}/withdraw", page=user, role="admin", reason="a try").status_code == 303
+    assert submit(alice, f"{user}/suspend", page=user, reason="a try").status_code == 303
+    assert bob.get("/protected").status_code == 302
+    assert submit(bob, "/login", username="bob", password="wrong").status_code == 401
+    assert submit(alice, f"{user}/restore", page=user).status_code == 303
+    fields = {"current": PASSWORD, "password": "another good phrase", "confirm": "another good phrase"}
+    assert submit(alice, "/account/password", **fields).status_code == 303
+
+
+def _require_that_the_log_stands(url):
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    forbidden = (
+        "UPDATE gatehouse_event SET kind = 'x'",
+        "DELETE FROM gatehouse_event",
+        "TRUNCATE gatehouse_event",
+        "DELETE FROM gatehouse_chain_head",
+        "ALTER TABLE gatehouse_user ADD COLUMN x INTEGER",
+        "CREATE TABLE x (id INTEGER)",
+    )
+    with engine.connect() as connection:
+        for statement in forbidden:
+            with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
+                connection.execute(text(statement))
+    engine.dispose()
