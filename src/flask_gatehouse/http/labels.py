@@ -14,7 +14,7 @@ from .context import here
 from .decisions import enforce
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import timedelta
     from types import FrameType
 
@@ -72,13 +72,20 @@ class Label:
     def _mark(self, view: Callable[..., Any], wrapper: Any) -> Any:
         setattr(wrapper, LABEL, self)
         wrapper.__dict__.pop(LOST, None)  # `wraps` copied the inner function's own mark
-        marks = getattr(view, LOST, None)
-        if marks is None and hasattr(view, "__dict__"):
-            marks = []
-            setattr(view, LOST, marks)
-        if marks is not None:
-            marks.append(wrapper)
+        for function in wrapped_chain(view):  # `route()` may have kept any of them
+            if hasattr(function, "__dict__"):
+                function.__dict__.setdefault(LOST, []).append(wrapper)
         return wrapper
+
+
+def wrapped_chain(view: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Yield a view and what it wraps, outermost first."""
+    seen: set[int] = set()
+    current: Callable[..., Any] | None = view
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = getattr(current, "__wrapped__", None)
 
 
 def _caller() -> str:

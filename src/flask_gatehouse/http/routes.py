@@ -13,7 +13,7 @@ from flask.views import MethodView
 from flask_gatehouse.domain.policy import FRESH, LOGIN, PUBLIC, Requirement
 from flask_gatehouse.kernel.errors import SetupError
 
-from .labels import LABEL, LOST, Label
+from .labels import LABEL, LOST, Label, wrapped_chain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -145,7 +145,7 @@ class RouteTable:
 
     def _combine(self, endpoint: str, labels: list[Label], view: View) -> Guard:
         requirements = [label.requirement for label in labels]
-        requirements += [found for function in _chain(view) if (found := _flask_login_label(function))]
+        requirements += [found for function in wrapped_chain(view) if (found := _flask_login_label(function))]
         is_exempt = any(self._is_in(endpoint, part) for part in self._openings.csrf_exempt)
         if not requirements:
             is_open = any(self._is_in(endpoint, part) for part in self._openings.public)
@@ -177,7 +177,7 @@ class RouteTable:
             if handler is None:
                 continue
             labels = list(_labels(handler))
-            if labels or any(map(_flask_login_label, _chain(handler))):
+            if labels or any(map(_flask_login_label, wrapped_chain(handler))):
                 found[method.upper()] = self._combine(endpoint, [*inherited, *labels], handler)
         return found
 
@@ -234,7 +234,7 @@ class RouteTable:
 
     def _lost_labels(self) -> Iterator[tuple[str, str]]:
         """Find labels put above `route()`: the route kept the bare function, so the label would never be seen."""
-        chains = {name: list(_chain(view)) for name, view in self._app.view_functions.items()}
+        chains = {name: list(wrapped_chain(view)) for name, view in self._app.view_functions.items()}
         reached = {id(function) for chain in chains.values() for function in chain}
         for endpoint, chain in chains.items():
             for function in chain:
@@ -245,18 +245,8 @@ class RouteTable:
                         yield endpoint, f"{msg}: move it below the route decorator"
 
 
-def _chain(view: View) -> Iterator[View]:
-    """Yield a view and what it wraps, outermost first."""
-    seen: set[int] = set()
-    current: View | None = view
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        current = getattr(current, "__wrapped__", None)
-
-
 def _labels(view: View) -> Iterable[Label]:
-    for function in _chain(view):
+    for function in wrapped_chain(view):
         label = getattr(function, "__dict__", {}).get(LABEL)
         if isinstance(label, Label):
             yield label

@@ -1,0 +1,246 @@
+"""Labels that would open a hole are errors: at the first request, and in the route table, naming the line."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+
+import flask_login
+import pytest
+from flask import Blueprint
+
+import flask_gatehouse as gatehouse
+from flask_gatehouse import login_required, public, role_required
+from tests.http.people import come_in, gate_of
+
+HERE = Path(__file__)
+
+
+def here_is(mark):
+    """Return `file:line` of the line of this file that ends with a mark."""
+    lines = HERE.read_text(encoding="utf-8").splitlines()
+    (number,) = [number for number, line in enumerate(lines, 1) if line.endswith(f"# {mark}")]
+    return f"{HERE}:{number}"
+
+
+def faults(app):
+    """Return the errors of the route table by endpoint."""
+    return {row.endpoint: row.error for row in gate_of(app).route_table(app) if row.error}
+
+
+def passing_through(view):
+    """Be somebody's decorator."""
+
+    @functools.wraps(view)
+    def inner(*args, **kwargs):
+        return view(*args, **kwargs)
+
+    return inner
+
+
+def lost_on_app(app, gate):
+    @role_required("admin")  # lost on an app
+    @app.get("/lost")
+    def lost():
+        return "inside"
+
+
+def lost_on_blueprint(app, gate):
+    house = Blueprint("house", "x")
+
+    @public  # lost on a blueprint
+    @house.get("/lost")
+    def lost():
+        return "inside"
+
+    app.register_blueprint(house)
+
+
+def lost_above_another(app, gate):
+    @role_required("admin")  # lost above a label
+    @app.get("/lost")
+    @login_required
+    def lost():
+        return "inside"
+
+
+def lost_above_a_stranger(app, gate):
+    @role_required("admin")  # lost above a stranger
+    @passing_through
+    @app.get("/lost")
+    def lost():
+        return "inside"
+
+
+LOST = {
+    "lost on an app": (lost_on_app, "lost"),
+    "lost on a blueprint": (lost_on_blueprint, "house.lost"),
+    "lost above a label": (lost_above_another, "lost"),
+    "lost above a stranger": (lost_above_a_stranger, "lost"),
+}
+
+
+@pytest.mark.parametrize("mark", LOST)
+def test_a_label_above_route_is_an_error_that_names_its_line(build, mark):
+    setup, endpoint = LOST[mark]
+    app = build(setup)
+    error = faults(app)[endpoint]
+    assert error == (
+        f"the label at {here_is(mark)} stands above route() of {endpoint!r} and is lost: "
+        "move it below the route decorator"
+    )
+    for path in ("/lost", "/account"):  # nothing is served, not even what has no fault
+        with pytest.raises(gatehouse.SetupError, match=re.escape(error)):
+            app.test_client().get(path)
+
+
+def test_labels_in_their_places_are_no_error(build):
+    def view():
+        return "inside"
+
+    def setup(app, gate):
+        app.add_url_rule("/open", "open", public(view))
+        app.add_url_rule("/closed", "closed", role_required("admin")(view))
+        app.add_url_rule("/strange", "strange", passing_through(role_required("admin")(passing_through(view))))
+        app.get("/a", endpoint="a")(app.get("/b", endpoint="b")(login_required(passing_through(view))))
+
+    app = build(setup)
+    assert faults(app) == {}
+    guest = app.test_client()
+    assert [guest.get(path).status_code for path in ("/open", "/closed", "/strange", "/a", "/b")] == [200] + [302] * 4
+    assert come_in(app).get("/strange").status_code == 403
+
+
+def public_above(app, gate):
+    @app.get("/torn")
+    @public  # public above
+    @login_required
+    def torn():
+        return "inside"
+
+
+def public_below(app, gate):
+    @app.get("/torn")
+    @role_required("admin")
+    @public  # public below
+    def torn():
+        return "inside"
+
+
+def public_beside_flask_login(app, gate):
+    @app.get("/torn")
+    @flask_login.login_required
+    @public  # public beside Flask-Login
+    def torn():
+        return "inside"
+
+
+@pytest.mark.parametrize(
+    "setup, mark",
+    [
+        (public_above, "public above"),
+        (public_below, "public below"),
+        (public_beside_flask_login, "public beside Flask-Login"),
+    ],
+)
+def test_public_beside_another_label_is_an_error_that_names_its_line(build, setup, mark):
+    app = build(setup)
+    error = faults(app)["torn"]
+    assert "'torn': @public stands beside another label" in error
+    assert here_is(mark) in error
+    with pytest.raises(gatehouse.SetupError, match="@public stands beside another label"):
+        app.test_client().get("/torn")
+
+
+def test_outside_tests_a_fault_is_a_500_whose_reason_is_in_the_log_only(build, caplog):
+    app = build(
+        lost_on_app,
+        TESTING=False,
+        GATEHOUSE_ARGON2="19456,2,1",
+        GATEHOUSE_ORIGINS="http://localhost",
+    )
+    for path in ("/lost", "/account", "/nowhere"):
+        answer = app.test_client().get(path)
+        assert answer.status_code == 500
+        assert "label" not in answer.text
+    assert here_is("lost on an app") in caplog.text
+
+
+def test_a_url_that_the_app_has_too_is_an_error_that_names_both(build):
+    def setup(app, gate):
+        @app.get("/account", endpoint="mine")
+        def account():
+            return "mine"
+
+    app = build(setup)
+    error = faults(app)["gatehouse.account"]
+    assert "'mine'" in error
+    assert "'gatehouse.account'" in error
+    assert "GATEHOUSE_URL_PREFIX" in error
+    with pytest.raises(gatehouse.SetupError, match="/account is both the app's own page"):
+        app.test_client().get("/login")
+    moved = build(setup, GATEHOUSE_URL_PREFIX="/auth")
+    assert faults(moved) == {}
+    assert moved.test_client().get("/account").location == "/auth/login?next=/account"
+
+
+def test_a_page_that_was_moved_leaves_its_url_to_the_app(build):
+    def setup(app, gate):
+        app.get("/admin", endpoint="dashboard")(lambda: "mine")
+
+    app = build(setup, GATEHOUSE_ADMIN_PREFIX="/rulers")
+    assert faults(app) == {}
+    assert come_in(app).get("/admin").text == "mine"
+
+
+def test_the_route_table_says_what_guards_what(build):
+    def setup(app, gate):
+        gate.permission("invoice:read", "Read")
+        app.get("/bare", endpoint="bare")(lambda: "")
+        app.get("/open", endpoint="open")(public(lambda: ""))
+        app.get("/read", endpoint="read")(gatehouse.requires("invoice:read", fresh=True)(lambda: ""))
+        app.get("/old", endpoint="old")(flask_login.login_required(lambda: ""))
+
+    app = build(setup)
+    rows = {row.endpoint: (row.requirement_text, row.is_labelled) for row in gate_of(app).route_table(app)}
+    assert rows["bare"] == ("login", False)
+    assert rows["open"] == ("public", True)
+    assert rows["read"] == ("login, permission invoice:read, fresh", True)
+    assert rows["old"] == ("login", True)
+    assert rows["static"] == ("public (static files)", True)
+    assert rows["gatehouse.static"] == ("public (static files)", True)
+    assert {endpoint for endpoint, (_, labelled) in rows.items() if not labelled} == {"bare"}
+
+
+def test_v8_2_1_every_page_of_gatehouse_is_guarded_as_written_here(build):
+    """The committed access rules of our own pages: another answer is a change of the public face."""
+    app = build()
+    written = {
+        "gatehouse.account": "login",
+        "gatehouse.activity": "login",
+        "gatehouse.admin": "login, permission users:read",
+        "gatehouse.admin_end_sessions": "login, permission sessions:revoke, fresh",
+        "gatehouse.admin_grant": "login, permission roles:grant, fresh",
+        "gatehouse.admin_restore": "login, permission users:suspend, fresh",
+        "gatehouse.admin_suspend": "login, permission users:suspend, fresh",
+        "gatehouse.admin_unlock": "login, permission users:unlock, fresh",
+        "gatehouse.admin_user": "login, permission users:read",
+        "gatehouse.admin_users": "login, permission users:read",
+        "gatehouse.admin_withdraw": "login, permission roles:grant, fresh",
+        "gatehouse.change_email": "login, fresh",
+        "gatehouse.end_all_sessions": "login, fresh",
+        "gatehouse.end_other_sessions": "login, fresh",
+        "gatehouse.end_session": "login, fresh",
+        "gatehouse.factor": "public",
+        "gatehouse.login": "public",
+        "gatehouse.logout": "public",
+        "gatehouse.password": "login",
+        "gatehouse.reauthenticate": "login",
+        "gatehouse.register": "public",
+        "gatehouse.reset_password": "public",
+        "gatehouse.sessions": "login",
+        "gatehouse.static": "public (static files)",
+        "static": "public (static files)",
+    }
+    assert {row.endpoint: row.requirement_text for row in gate_of(app).route_table(app)} == written
