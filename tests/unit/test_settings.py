@@ -12,7 +12,7 @@ from flask_gatehouse.kernel.errors import SettingsError
 from flask_gatehouse.kernel.settings import Settings, load, problems
 
 SECRET = "a secret of the settings' tests, long enough"
-SAFE = {"SECRET_KEY": SECRET, "GATEHOUSE_ORIGINS": "https://app.example"}
+SAFE: dict[str, object] = {"SECRET_KEY": SECRET, "GATEHOUSE_ORIGINS": "https://app.example"}
 NAMES = [item.name for item in fields(Settings)]
 
 

@@ -19,14 +19,14 @@ def cookie_value(header: str, name: str) -> str:
     """
     if f"{name}=" not in header:
         return ""
-    found = ""
+    found = None
     for part in header.split(";"):
         key, _, value = part.partition("=")
         if key.strip() == name:
-            if found:
+            if found is not None:
                 return ""
             found = value.strip()
-    return found
+    return found or ""
 
 
 def has_token_scheme(environ: Mapping[str, Any]) -> bool:

@@ -118,7 +118,6 @@ class Hasher:
         self._pepper = pepper.encode("utf-8", "surrogateescape")
         self._mark = f"pepper:{hashlib.sha256(b'gatehouse ' + self._pepper).hexdigest()[:8]}:" if pepper else ""
         self._dummy: str | None = None
-        self._dummy_like = ""
 
     def hash(self, value: str, *, is_inside: bool = False) -> str:
         """Return the digest of a normalised password.
@@ -138,8 +137,10 @@ class Hasher:
 
     def imitate(self, digests: Iterable[str]) -> None:
         """Make the dummy of the scheme and cost that most of these digests have (rule 9)."""
-        common = Counter(scheme_of(digest) for digest in digests).most_common(1)
-        self._dummy_like, self._dummy = (common[0][0] if common else ""), None
+        self._dummy = None
+        for scheme, _ in Counter(scheme_of(digest) for digest in digests).most_common(1):
+            with suppress(ValueError, KeyError):  # rows of no scheme that we know
+                self._dummy = self._digest_like(scheme)
         self._dummy_digest()
 
     def _hash(self, value: str) -> str:
@@ -159,7 +160,7 @@ class Hasher:
 
     def _check(self, digest: str, value: str) -> bool:
         if digest.startswith(_WERKZEUG):
-            return check_password_hash(digest, value)
+            return _matches_werkzeug(digest, value)
         if digest.startswith("pepper:"):
             mark, plain = digest[: len("pepper:12345678:")], digest[len("pepper:12345678:") :]
             return self._matches(plain, self._seasoned(value)) and mark == self._mark
@@ -182,14 +183,25 @@ class Hasher:
 
     def _dummy_digest(self) -> str:
         if self._dummy is None:
-            nothing = os.urandom(16).hex()
-            if self._dummy_like.startswith(_WERKZEUG):
-                self._dummy = generate_password_hash(nothing, method=self._dummy_like)
-            elif self._dummy_like:
-                self._dummy = self._mark + _argon2_like(self._dummy_like).hash(self._seasoned(nothing))
-            else:
-                self._dummy = self._hash(nothing)
+            self._dummy = self._hash(_nothing())
         return self._dummy
+
+    def _digest_like(self, scheme: str) -> str:
+        if scheme.startswith(_WERKZEUG):
+            return generate_password_hash(_nothing(), method=scheme)
+        return self._mark + _argon2_like(scheme).hash(self._seasoned(_nothing()))
+
+
+def _nothing() -> str:
+    """Return what nobody has as a password."""
+    return os.urandom(16).hex()
+
+
+def _matches_werkzeug(digest: str, value: str) -> bool:
+    try:
+        return check_password_hash(digest, value)
+    except ValueError:  # a broken digest, or a text that is no UTF-8
+        return False
 
 
 def scheme_of(digest: str) -> str:
