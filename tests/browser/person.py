@@ -1,0 +1,63 @@
+"""What a person does with the demo in a browser."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+PASSWORD = "quiet river stone"
+SUBMIT = "main form button[type=submit]"
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A running demo.
+
+    Attributes:
+        url: where it answers.
+        database: its SQLite file.
+    """
+
+    url: str
+    database: Path
+
+    def register(self, page: Page, name: str) -> None:
+        """Fill in the registration form."""
+        page.goto(f"{self.url}/register")
+        page.get_by_label("Login name").fill(name)
+        page.get_by_label("Password", exact=True).fill(PASSWORD)
+        page.get_by_label("The same once more", exact=True).fill(PASSWORD)
+        page.get_by_role("button", name="Register").click()
+        page.wait_for_url("**/login")
+
+    def log_in(self, page: Page, name: str, path: str = "/login") -> None:
+        """Fill in the login form, which `path` leads to."""
+        page.goto(self.url + path)
+        page.get_by_label("Login name").fill(name)
+        page.get_by_label("Password", exact=True).fill(PASSWORD)
+        page.get_by_role("main").get_by_role("button", name="Log in").click()
+        page.wait_for_url(re.compile(r"^(?!.*/login)"))
+
+    def log_out(self, page: Page) -> None:
+        """Press the button."""
+        page.get_by_role("button", name="Log out").click()
+        expect(page.get_by_text("You have logged out.")).to_be_visible()
+
+    def let_proofs_age(self, age: timedelta) -> None:
+        """Make every proof of every session older: what waiting would do."""
+        micros = age // timedelta(microseconds=1)
+        with closing(sqlite3.connect(self.database)) as connection, connection:
+            for row_id, proofs in connection.execute("SELECT id, proofs FROM gatehouse_session").fetchall():
+                older = re.sub(r"\d{10,}", lambda found: str(int(found[0]) - micros), proofs)
+                connection.execute("UPDATE gatehouse_session SET proofs = ? WHERE id = ?", (older, row_id))
+
+    def end_delays(self) -> None:
+        """Let the server's delays be over: what waiting would do."""
+        with closing(sqlite3.connect(self.database)) as connection, connection:
+            connection.execute("UPDATE gatehouse_counter SET blocked_until = 0")

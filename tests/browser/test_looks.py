@@ -1,0 +1,152 @@
+"""Everybody can use the pages: by eye and ear, light and dark, on a phone, without a mouse."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.person import PASSWORD, SUBMIT
+from tests.support.browser import axe_violations
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "phone": {"viewport": {"width": 375, "height": 740}, "is_mobile": True, "has_touch": True},
+}
+GUEST_PAGES = ("/", "/login", "/register", "/reset-password/gone")
+OWN_PAGES = (
+    *("/protected", "/account", "/account/password", "/account/sessions", "/account/activity", "/reauthenticate"),
+    *("/admin", "/admin/users", "/admin/users/1", "/admin/users/2", "/admin/users/99", "/admin/users?search=%00"),
+)
+
+
+def must_be_fit(page):
+    assert axe_violations(page) == [], page.url
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{page.url} scrolls sideways"
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_no_page_has_an_axe_violation_or_scrolls_sideways(demo, open_page, look):
+    page = open_page(**LOOKS[look])
+    other = open_page(**LOOKS[look])
+    for path in GUEST_PAGES:
+        page.goto(demo.url + path)
+        must_be_fit(page)
+    page.goto(f"{demo.url}/register")
+    page.locator("#username").fill("no good name")
+    page.locator("#password").fill("password1")
+    page.locator("#confirm").fill("something else")
+    page.evaluate("document.querySelector('main form').noValidate = true")
+    page.locator(SUBMIT).click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    must_be_fit(page)
+    demo.register(page, "alice")
+    must_be_fit(page)
+    demo.log_in(page, "alice")
+    demo.register(other, "b" * 80)
+    demo.log_in(other, "b" * 80)
+    other.goto(f"{demo.url}/admin")
+    must_be_fit(other)
+    for path in OWN_PAGES:
+        page.goto(demo.url + path)
+        must_be_fit(page)
+    for summary in ("Suspend", "Grant a role", "End all sessions"):
+        page.goto(f"{demo.url}/admin/users/2")
+        page.locator("summary", has_text=summary).click()
+        must_be_fit(page)
+    page.goto(f"{demo.url}/admin/users/2")
+    page.locator("summary", has_text="Suspend").click()
+    page.locator("#suspend-reason").fill("   ")
+    page.locator("details[open] button").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    must_be_fit(page)
+    demo.let_proofs_age(timedelta(minutes=5))
+    for path in ("/account", "/account/sessions", "/admin/users/2"):
+        page.goto(demo.url + path)
+        expect(page.get_by_role("link", name="Prove it now")).to_be_visible()
+        must_be_fit(page)
+
+
+def test_a_login_that_waits_has_no_axe_violation(demo, page):
+    page.route(
+        "**/login",
+        lambda route: (
+            route.fulfill(status=429, headers={"Retry-After": "30"})
+            if route.request.method == "POST"
+            else route.continue_()
+        ),
+    )
+    page.goto(f"{demo.url}/login")
+    page.locator("#username").fill("alice")
+    page.locator("#password").fill(PASSWORD)
+    page.locator(SUBMIT).click()
+    expect(page.get_by_role("timer")).to_be_visible()
+    must_be_fit(page)
+
+
+def focused(page):
+    return page.evaluate("(document.activeElement.textContent.trim() || document.activeElement.id)")
+
+
+def test_the_keyboard_alone_logs_in_and_out(demo, page):
+    demo.register(page, "alice")
+    page.keyboard.press("Tab")
+    assert focused(page) == "Skip to content"
+    expect(page.get_by_role("link", name="Skip to content")).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert focused(page) == "username"
+    page.keyboard.type("alice")
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Tab")
+    assert focused(page) == "Show"
+    page.keyboard.press("Space")
+    expect(page.locator("#password")).to_have_attribute("type", "text")
+    page.keyboard.press("Tab")
+    assert focused(page) == "Log in"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/protected")
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if focused(page) == "Log out":
+            break
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("You have logged out.")).to_be_visible()
+
+
+def test_the_keyboard_alone_suspends_a_user(demo, alice, bob):
+    alice.goto(f"{demo.url}/admin/users/2")
+    for _ in range(20):
+        alice.keyboard.press("Tab")
+        if focused(alice).startswith("Suspend"):
+            break
+    alice.keyboard.press("Enter")
+    alice.keyboard.press("Tab")
+    assert focused(alice) == "suspend-reason"
+    alice.keyboard.type("left the company")
+    alice.keyboard.press("Enter")
+    expect(alice.get_by_text("Suspended.", exact=True)).to_be_visible()
+
+
+def test_v7_4_4_every_page_shows_a_logout_button(demo, alice):
+    for path in OWN_PAGES:
+        alice.goto(demo.url + path)
+        expect(alice.get_by_role("button", name="Log out")).to_be_visible()
+
+
+def test_buttons_are_large_enough_for_a_thumb(demo, open_page):
+    page = open_page(**LOOKS["phone"])
+    demo.register(page, "alice")
+    demo.log_in(page, "alice")
+    for path in ("/login", "/account/sessions", "/account/password"):
+        page.goto(demo.url + path)
+        for element in page.locator("button:visible, .gh-nav a:visible, .gh-tabs a:visible, input:visible").all():
+            box = element.bounding_box()
+            assert box is not None
+            assert box["height"] >= 24, element.evaluate("it => it.outerHTML")  # WCAG 2.2, 2.5.8
