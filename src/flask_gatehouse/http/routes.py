@@ -106,7 +106,8 @@ class RouteTable:
         self._app = app
         self._openings = openings
         self._policy = policy
-        self._static = app.view_functions.get("static") if app.has_static_folder else None
+        static = app.view_functions.get("static")
+        self._static = static if _is_flasks_static(static) else None
         self._guards: dict[str, Guard] = {}
 
     def guard(self, endpoint: str) -> Guard:
@@ -243,6 +244,11 @@ class RouteTable:
                         label: Label = getattr(wrapper, LABEL)
                         msg = f"the label at {label.where} stands above route() of {endpoint!r} and is lost"
                         yield endpoint, f"{msg}: move it below the route decorator"
+
+
+def _is_flasks_static(view: View | None) -> bool:
+    """Tell whether a view is the lambda that Flask's constructor made for `static_folder`."""
+    return getattr(view, "__code__", None) in Flask.__init__.__code__.co_consts
 
 
 def _labels(view: View) -> Iterable[Label]:
