@@ -62,7 +62,8 @@
         waiting.hidden = false;
         stop = countDown(timer, Number(answer.headers.get("Retry-After")) || 2, () => send(filled));
       } else {
-        settle(told.detail ?? "The server does not answer as expected. Reload the page and try again.");
+        const words = told.detail ?? Object.values(told.errors ?? {}).flat().join(" ");
+        settle(words || "The server does not answer as expected. Reload the page and try again.");
       }
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flask import flash, redirect, request, url_for
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
 WRONG_CODE = "This is not the code that the program printed."
+WRONG_ANSWER = "This code is wrong, used or out of date."
+NOT_YOURS = "This is not your password."
 ENDED_TITLE = "This link has ended"
 ENDED = "It was used, or has run out. Ask an administrator for a new one."
 
@@ -106,9 +109,14 @@ def answer_factor() -> ResponseReturnValue:
     if isinstance(outcome, Refused):
         if outcome.reason is Refusal.GONE:
             return message(410, "This login has ended", "It waited too long for its second factor. Log in again.")
-        return refused(outcome, "factor.html", form=form, **context)
+        return refused(_worded(outcome, WRONG_ANSWER), "factor.html", form=form, **context)
     establish(outcome)
     return done(next_target(services().settings.after_login))
+
+
+def _worded(outcome: Refused, text: str) -> Refused:
+    """Say what was wrong where it was not a name and a password."""
+    return replace(outcome, text=text) if outcome.reason is Refusal.CREDENTIALS else outcome
 
 
 @public
@@ -131,7 +139,7 @@ def reauthenticate() -> ResponseReturnValue:
     state = here()
     outcome = step_up.prove(services(), present_identity(), state.secret, form.password.data, state.source)
     if isinstance(outcome, Refused):
-        return refused(outcome, "reauthenticate.html", form=form, next=target)
+        return refused(_worded(outcome, NOT_YOURS), "reauthenticate.html", form=form, next=target)
     renew(outcome)
     return done(target or url_for("gatehouse.account"))
 
