@@ -25,6 +25,8 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+default_role = "code"  # docstrings mark names with single backticks, as Markdown does
 
 html_theme = "furo"
 html_title = "Flask-Gatehouse"

@@ -42,6 +42,7 @@ KINDS_OF_VALUE: dict[Callable[[object], Any], str] = {
     parsing.networks: "`none` or list of networks",
     parsing.argon2: "`m,t,p`",
     parsing.url_path: "path",
+    parsing.local_path: "path",
 }
 
 UNSAFE: tuple[tuple[str, dict[str, Any], dict[str, object]], ...] = (
@@ -97,8 +98,8 @@ def kind_of(parse: Callable[[object], Any]) -> str:
     """Return in words what a setting takes."""
     if parse in KINDS_OF_VALUE:
         return KINDS_OF_VALUE[parse]
-    choices = inspect.getclosurevars(parse).nonlocals["choices"]
-    return ", ".join(f"`{choice}`" for choice in choices)
+    choices = inspect.getclosurevars(parse).nonlocals.get("choices", ())
+    return ", ".join(f"`{choice}`" for choice in choices) or parse.__name__.replace("_", " ")
 
 
 def shown(value: object) -> str:
