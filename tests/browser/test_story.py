@@ -19,7 +19,7 @@ def test_the_notes_story(demo, page, open_page, command):
     # Register: the first user becomes the administrator, and nobody is logged in by it.
     page.goto(demo.url)
     page.get_by_role("main").get_by_role("link", name="register").click()
-    expect(page.get_by_text("the first user becomes the administrator")).to_be_visible()
+    expect(page.get_by_text("Whoever registers now becomes the administrator.")).to_be_visible()
     demo.register(page, "alice")
     expect(page.get_by_text("Registered. Please log in.")).to_be_visible()
     page.goto(f"{demo.url}/protected")

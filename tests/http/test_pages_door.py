@@ -373,6 +373,8 @@ def test_v7_2_4_proving_again_makes_the_session_fresh_under_a_new_id(make_app, m
     wrong = submit(client, asked.location, password="not the password")
     assert wrong.status_code == 401
     assert "This is not your password." in wrong.get_data(as_text=True)
+    program = post_program(client, "/reauthenticate", password="not the password")
+    assert (program.status_code, program.json["detail"]) == (401, "This is not your password.")
     right = submit(client, asked.location, password=PASSWORD)
     assert (right.status_code, right.location) == (303, "/fresh")
     assert client.get("/fresh").status_code == 200
