@@ -83,6 +83,12 @@ def test_the_commands_of_the_page_do_what_it_says(name, tmp_path):
         shell.run(block.text, tmp_path, stdin=f"{PASSWORD}\n")
 
 
+def test_the_tests_of_the_page_pass(tmp_path):
+    for name, shown in pages.files(pages.page("howto/test-your-app.md")).items():
+        (tmp_path / name).write_text(shown, encoding="utf-8")
+    assert "3 passed" in shell.run_one("python -m pytest -q -p no:cacheprovider", tmp_path)
+
+
 # --- code --------------------------------------------------------------------------------------------------
 
 
