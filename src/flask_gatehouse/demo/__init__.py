@@ -24,8 +24,8 @@ HOME = """
 </ul>
 {% else %}
 <h1>Welcome, guest</h1>
-<p><a href="{{ url_for('gatehouse.login') }}">Log in</a> or
-<a href="{{ url_for('gatehouse.register') }}">register</a>. The first to register becomes administrator.</p>
+<p><a href="{{ url_for('gatehouse.login') }}">Log in</a>{% if gatehouse_registration %} or
+<a href="{{ url_for('gatehouse.register') }}">register</a>{% endif %}.</p>
 {% endif %}
 """
 PROTECTED = """

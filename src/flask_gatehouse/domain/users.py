@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 
 from flask_gatehouse.kernel.database import insert_into
 from flask_gatehouse.kernel.errors import InvalidEmail, InvalidName
 from flask_gatehouse.kernel.keys import new_public_id
-from flask_gatehouse.kernel.schema import ACTIVE, CLOSED, user
+from flask_gatehouse.kernel.schema import ACTIVE, CLOSED, user, user_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,12 +106,22 @@ def create(connection: Connection, name: str, email: str | None, now: Instant) -
         .on_conflict_do_nothing(index_elements=[user.c.username_key])
         .returning(*_COLUMNS)
     )
-    return _record(connection.execute(statement).one_or_none())
+    created = _record(connection.execute(statement).one_or_none())
+    if created is not None:
+        _count(connection, ACTIVE, 1)
+    return created
 
 
-def set_state(connection: Connection, user_id: int, state: str) -> None:
-    """Set the state and bump the epoch: sessions of before do not come back with a restore."""
-    connection.execute(update(user).where(user.c.id == user_id).values(state=state, epoch=user.c.epoch + 1))
+def _count(connection: Connection, state: str, change: int) -> None:
+    statement = update(user_count).where(user_count.c.state == state)
+    connection.execute(statement.values(count=user_count.c.count + change))
+
+
+def set_state(connection: Connection, target: UserRecord, state: str) -> None:
+    """Set the state of a locked user and bump the epoch: sessions of before do not come back with a restore."""
+    connection.execute(update(user).where(user.c.id == target.id).values(state=state, epoch=user.c.epoch + 1))
+    for counted, change in sorted(((target.state, -1), (state, 1))):  # in one order, so that no two wait for each other
+        _count(connection, counted, change)
 
 
 def bump_epoch(connection: Connection, user_id: int) -> int:
@@ -125,16 +135,17 @@ def set_email(connection: Connection, user_id: int, email: str | None) -> None:
     connection.execute(update(user).where(user.c.id == user_id).values(email=email))
 
 
-def close(connection: Connection, user_id: int) -> None:
-    """Close a user and erase name and address; the row and its id stay."""
-    gone = f"closed.{user_id}.{new_public_id()}"
-    values = {"state": CLOSED, "username": gone, "username_key": gone, "email": None}
-    connection.execute(update(user).where(user.c.id == user_id).values(**values))
+def close(connection: Connection, target: UserRecord) -> None:
+    """Close a locked user and erase name and address; the row and its id stay."""
+    set_state(connection, target, CLOSED)
+    gone = f"closed.{target.id}.{new_public_id()}"
+    values = {"username": gone, "username_key": gone, "email": None}
+    connection.execute(update(user).where(user.c.id == target.id).values(**values))
 
 
 def count_by_state(connection: Connection) -> dict[str, int]:
     """Return how many users are in each state."""
-    rows = connection.execute(select(user.c.state, func.count()).group_by(user.c.state))
+    rows = connection.execute(select(user_count.c.state, user_count.c.count))
     return {state: int(count) for state, count in rows}
 
 

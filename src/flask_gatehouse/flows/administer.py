@@ -112,7 +112,7 @@ def suspend(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
             return refused(Refusal.LAST_ADMIN)
         if target.state != ACTIVE:
             return None
-        users.set_state(unit.connection, user_id, SUSPENDED)
+        users.set_state(unit.connection, target, SUSPENDED)
         _, ended = revoke.everything_of(services, unit, user_id)
         _record(unit, act, "user.suspended", user_id, sessions_ended=list(ended))
         return None
@@ -125,7 +125,7 @@ def restore(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
 
     def change(unit: Unit, target: UserRecord) -> Refused | None:
         if target.state == SUSPENDED:
-            users.set_state(unit.connection, user_id, ACTIVE)
+            users.set_state(unit.connection, target, ACTIVE)
             _record(unit, act, "user.restored", user_id)
         return None
 
@@ -161,7 +161,7 @@ def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     The row and its id stay, so that a host app's own rows keep pointing at something and the id is never reused.
     """
 
-    def change(unit: Unit, _target: UserRecord) -> Refused | None:
+    def change(unit: Unit, target: UserRecord) -> Refused | None:
         if _is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
         _, ended = revoke.everything_of(services, unit, user_id)
@@ -169,7 +169,7 @@ def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
         services.throttle.unlock(unit.connection, user_id, unit.now)
         for held in services.roles.grants_of(unit.connection, user_id, 0):
             services.roles.drop_grant(unit.connection, user_id, held.role)
-        users.close(unit.connection, user_id)
+        users.close(unit.connection, target)
         _record(unit, act, "user.closed", user_id, sessions_ended=list(ended))
         return None
 

@@ -62,6 +62,14 @@ user = Table(
     comment="users; the id is never reused",
 )
 
+user_count = Table(
+    "gatehouse_user_count",
+    metadata,
+    Column("state", String(16), primary_key=True),
+    Column("count", BigInteger, nullable=False, default=0),
+    comment="how many users are in each state, kept with every change: counting a million rows is no page's business",
+)
+
 password = Table(
     "gatehouse_password",
     metadata,

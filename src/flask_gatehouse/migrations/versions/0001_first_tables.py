@@ -88,6 +88,13 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_table(
+        "gatehouse_user_count",
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("state", name=op.f("pk_gatehouse_user_count")),
+        comment="how many users are in each state, kept with every change: counting a million rows is no page's business",
+    )
+    op.create_table(
         "gatehouse_grant",
         sa.Column("user_id", ID, nullable=False),
         sa.Column("role", sa.String(length=80), nullable=False),
@@ -170,5 +177,7 @@ def upgrade() -> None:
     )
 
     op.execute("INSERT INTO gatehouse_guard (name) VALUES ('last-admin')")
+    counts = sa.table("gatehouse_user_count", sa.column("state"), sa.column("count"))
+    op.bulk_insert(counts, [{"state": state, "count": 0} for state in ("active", "closed", "suspended")])
     head = sa.table("gatehouse_chain_head", sa.column("id"), sa.column("event_id"), sa.column("hash"), sa.column("mac"))
     op.bulk_insert(head, [{"id": 1, "event_id": 0, "hash": bytes(32), "mac": bytes(32)}])
