@@ -67,7 +67,7 @@ user_count = Table(
     metadata,
     Column("state", String(16), primary_key=True),
     Column("count", BigInteger, nullable=False, default=0),
-    comment="how many users are in each state, kept with every change: counting a million rows is no page's business",
+    comment="how many users are in each state, kept with every change",
 )
 
 password = Table(

@@ -92,7 +92,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("count", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("state", name=op.f("pk_gatehouse_user_count")),
-        comment="how many users are in each state, kept with every change: counting a million rows is no page's business",
+        comment="how many users are in each state, kept with every change",
     )
     op.create_table(
         "gatehouse_grant",
