@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import tomllib
 
+from flask_gatehouse.domain.sessions import Sessions
 from flask_gatehouse.kernel.identity import Identity
 from tests.architecture.source import modules
 from tests.docs import pages
 from tests.support import ROOT, SOURCE
 
+THREATS = pages.page("explanation/threat-model.md")
 TRACE = pages.page("explanation/request-trace.md")
 SYMBOL = re.compile(r"[A-Z]\w+|[A-Za-z]\w*(?:\.[a-z_]\w*)+|\w+_\w+")
 OTHER_WORDS = {"session.ended", "current_user", "before_request", "__wrapped__"}
@@ -56,6 +59,37 @@ def test_v15_1_4_every_dependency_has_its_reason_and_its_risk():
     asked = {re.split(r"[^A-Za-z0-9-]", line)[0].lower() for line in [*project["dependencies"], *extras]}
     assert {row["dependency"].lower() for row in rows} == asked
     assert [row["dependency"] for row in rows if not all(row.values())] == []
+
+
+def test_v15_1_1_deadlines_for_patches_stand_in_the_security_policy():
+    rows = pages.table(pages.section(pages.page("SECURITY.md"), "How fast it is mended"))
+    days = [int(re.sub(r"\D", "", row["a release or a published way around within"])) for row in rows]
+    assert days == sorted(days)
+    assert [row["severity (CVSS 4.0)"].partition(" ")[0] for row in rows] == ["critical", "high", "medium", "low"]
+
+
+def test_v15_1_5_dangerous_parts_are_named_with_their_files():
+    rows = pages.table(pages.section(THREATS, "Dangerous parts"))
+    files = [name for row in rows for name in re.findall(r"`([\w/]+\.py)`", row["where"])]
+    assert files
+    assert [name for name in files if not (SOURCE / name).exists()] == []
+
+
+def test_v3_1_1_what_a_browser_must_be_able_to_do_is_documented():
+    rows = pages.table(pages.section(THREATS, "What a browser must be able to do"))
+    needed = {row["needed"] for row in rows}
+    assert {"TLS", "cookies", "Content-Security-Policy", "JavaScript"} <= needed
+    assert all(row["without it"] for row in rows)
+
+
+def test_v8_1_3_every_signal_that_a_session_is_judged_by_is_documented():
+    fields = pages.page("reference/fields.md")
+    rows = pages.table(pages.section(fields, "Which signals besides credentials count"))
+    told = " ".join(row["signal"] for row in rows)
+    judged = {"agent": "user agent", "now": "time"}
+    parameters = set(inspect.signature(Sessions.load).parameters) - {"self", "secret"}
+    assert parameters == judged.keys()
+    assert all(words in told for words in judged.values())
 
 
 def test_decisions_are_numbered_without_a_gap_and_titled_alike():
