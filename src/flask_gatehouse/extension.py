@@ -29,7 +29,7 @@ from .kernel.clock import Clock, micros
 from .kernel.database import Database, open_engine
 from .kernel.errors import DatabaseUnavailableError, HashingBusyError, SetupError
 from .kernel.identity import APP, FOREVER, Identity
-from .kernel.keys import KeyRing
+from .kernel.keys import KeyRing, new_secret
 from .kernel.schema import mirror
 from .web import blueprint
 
@@ -215,7 +215,8 @@ class Gatehouse:
         return cast("RouteTable", app.extensions["gatehouse_routes"])
 
     def _services(self, app: Flask, loaded: Settings, database: Database) -> Services:
-        keys = KeyRing(loaded.secret_key, loaded.secret_key_fallbacks)
+        # Without a secret the app serves in debug and tests only, and then with one that nobody knows.
+        keys = KeyRing(loaded.secret_key or new_secret(), loaded.secret_key_fallbacks)
         strict = loaded.profile == "strict"
         life = sessions.Lifetimes.of(
             loaded.session_idle,
