@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -82,6 +82,34 @@ def app_file(tmp_path: Path) -> Path:
     return path
 
 
+class InFolder(Protocol):
+    """`in_folder("init", app=None, stdin="")`."""
+
+    def __call__(self, *arguments: str, app: Callable[[], Flask] | None = None, stdin: str = "") -> Result:
+        """Run a command; without `app` one is looked for in the test's folder."""
+
+
+@pytest.fixture
+def in_folder(monkeypatch: pytest.MonkeyPatch) -> InFolder:
+    """Return a runner of commands in this process, for what happens in the test's folder."""
+    monkeypatch.setattr(sys, "path", list(sys.path))  # Flask puts the folder of the app in front
+    for name in ("app", "wsgi", "shop"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+    def run(*arguments: str, app: Callable[[], Flask] | None = None, stdin: str = "") -> Result:
+        return invoke(ScriptInfo(create_app=app, set_debug_flag=False), *arguments, stdin=stdin)
+
+    return run
+
+
+def invoke(info: ScriptInfo, *arguments: str, stdin: str = "") -> Result:
+    """Run a command with click's runner; what is no exit of a command is a bug."""
+    result = CliRunner().invoke(commands, arguments, input=stdin, obj=info, prog_name="gatehouse")
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
 @dataclass(frozen=True)
 class Commands:
     """Runs commands on one app, in this process."""
@@ -95,11 +123,7 @@ class Commands:
 
     def __call__(self, *arguments: str, stdin: str = "") -> Result:
         """Run a command, whatever its exit code."""
-        info = ScriptInfo(create_app=lambda: self.app, set_debug_flag=False)
-        result = CliRunner().invoke(commands, arguments, input=stdin, obj=info, prog_name="gatehouse")
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result
+        return invoke(ScriptInfo(create_app=lambda: self.app, set_debug_flag=False), *arguments, stdin=stdin)
 
     def ok(self, *arguments: str, stdin: str = "") -> str:
         """Run a command that must succeed and return what it printed."""

@@ -146,7 +146,7 @@ def _database(site: Site, facts: dict[str, object]) -> Iterator[Found]:
         if revision != REVISION:
             yield Found("database", _age(revision))
             return
-        with services.reading() as connection:
+        with services.database.snapshot() as connection:
             schemes = passwords.count_schemes(connection)
             facts["audit_head"] = services.audit.head(connection)
     except DatabaseUnavailableError as error:
