@@ -150,4 +150,6 @@ def _turn_into(response: Response, other: Response) -> None:
     response.status = other.status
     response.headers.clear()
     response.headers.extend(other.headers)
+    if hasattr(response.response, "close"):  # a file or a generator that nobody will read to its end
+        response.response.close()
     response.set_data(other.get_data())
