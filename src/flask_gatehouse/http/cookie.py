@@ -134,7 +134,8 @@ class GuardedSession(SessionMixin):
 
     def cookie_name(self, name: str) -> str:
         """Return a cookie's name in the form that fits the origin: `__Host-` wherever there is TLS."""
-        return f"__Host-{name}" if self.origin is not None and self.origin.is_secure else name
+        origin = self.origin
+        return f"__Host-{name}" if origin is not None and origin.is_secure else name
 
     @property
     def agent(self) -> str:

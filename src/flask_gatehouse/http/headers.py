@@ -58,7 +58,8 @@ class HeaderLayer:
             if state.is_token_read or state.identity is not None:
                 headers[:] = [pair for pair in headers if pair[0].lower() != "cache-control"]
                 headers.append(("Cache-Control", "no-store"))
-        prepared = self._prepared[state is not None and state.origin is not None and state.origin.is_secure]
+        origin = state.origin if state is not None else None
+        prepared = self._prepared[origin is not None and origin.is_secure]
         present = self._names.intersection([name.lower() for name, _ in headers])
         headers.extend(prepared if not present else [pair for pair in prepared if pair[0].lower() not in present])
         if self._csp and "content-security-policy" not in present:
