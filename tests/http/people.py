@@ -20,8 +20,9 @@ from flask_gatehouse.flows.administer import Act
 from flask_gatehouse.flows.services import Services
 from flask_gatehouse.http.flask_login import User
 from flask_gatehouse.kernel import schema
-from flask_gatehouse.kernel.clock import Clock, Instant, micros
+from flask_gatehouse.kernel.clock import Instant
 from flask_gatehouse.kernel.identity import CLI, HAS, Proof
+from flask_gatehouse.testing import FrozenClock
 from tests.support.visitor import csrf_token, submit
 
 PASSWORD = "correct horse battery"
@@ -33,19 +34,12 @@ ACT = Act(CLI, None, "a test")
 Setup = Callable[[Flask, gatehouse.Gatehouse], Any]
 
 
-class StillClock(Clock):
-    """A clock that moves when told."""
-
-    def __init__(self) -> None:
-        self.at: Instant = Clock().now()
-
-    def now(self) -> Instant:
-        """Return where the clock stands."""
-        return self.at
+class StillClock(FrozenClock):
+    """A clock that stands still; `move(minutes=10)` lets time pass."""
 
     def move(self, **duration: float) -> None:
-        """Let time pass: `move(minutes=10)`."""
-        self.at += micros(timedelta(**duration))
+        """Let time pass."""
+        self.advance(timedelta(**duration))
 
 
 class CodeFactor:

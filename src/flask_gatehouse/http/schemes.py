@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_BLANKS = " \t"
+"""What RFC 6265 allows around a cookie's name; `str.strip()` would take more, and so make a foreign name ours."""
 TOKEN_SCHEMES = frozenset({"bearer"})
 
 
@@ -22,10 +24,10 @@ def cookie_value(header: str, name: str) -> str:
     found = None
     for part in header.split(";"):
         key, _, value = part.partition("=")
-        if key.strip() == name:
+        if key.strip(_BLANKS) == name:
             if found is not None:
                 return ""
-            found = value.strip()
+            found = value.strip(_BLANKS)
     return found or ""
 
 
