@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,8 +19,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 from playwright.sync_api import Browser, Page
 
-from tests.support import ROOT, apps, databases
+from flask_gatehouse.kernel.feature import Factor
+from tests.support import ROOT, apps, databases, house
 from tests.support.browser import Complaints, launched_browser
+from tests.support.crowd import Crowd
 from tests.support.postgres import PostgresServer
 from tests.support.processes import ServerProcess, start_command, start_gunicorn
 
@@ -158,6 +160,45 @@ def make_app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeApp
     yield make
     for app in made:
         databases.close(app)
+
+
+# --- flows without requests --------------------------------------------------------------------------------
+
+
+class OpenHouse(Protocol):
+    """`open_house(factors=…, **config)`."""
+
+    def __call__(self, *, factors: Iterable[Factor] = (), **config: object) -> house.House:
+        """Return the services of an app, on a clock that stands still."""
+
+
+@pytest.fixture
+def open_house(database_url: str) -> Iterator[OpenHouse]:
+    """Return a factory of houses; a second one is another process's view of the same database."""
+    opened: list[house.House] = []
+
+    def build(*, factors: Iterable[Factor] = (), **config: object) -> house.House:
+        clock = opened[0].clock if opened else None
+        opened.append(house.build(database_url, clock=clock, factors=factors, **config))
+        return opened[-1]
+
+    yield build
+    for one in opened:
+        house.close(one)
+
+
+@pytest.fixture
+def home(open_house: OpenHouse) -> house.House:
+    """Return a house with every default."""
+    return open_house()
+
+
+@pytest.fixture(scope="session")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
+    """Return two processes whose threads act at once."""
+    found = Crowd(tmp_path_factory.mktemp("crowd"))
+    yield found
+    found.close()
 
 
 # --- servers -----------------------------------------------------------------------------------------------

@@ -33,8 +33,7 @@ def build(config: dict[str, object], setup: Setup | None = None, *, folder: str 
     app.config.update(DEFAULTS)
     app.config.update(config)
     gate = gatehouse.Gatehouse(app)
-    _add_open_routes(app)
-    _add_guarded_routes(app)
+    add_routes(app)
     if setup is not None:
         setup(app, gate)
     return app
@@ -44,6 +43,12 @@ def create_app() -> Flask:
     """Return the app that a server process serves; its config is JSON in one environment variable."""
     config = json.loads(os.environ.get(CONFIG_VARIABLE, "{}"))
     return build(config, folder=config.pop("INSTANCE_FOLDER", None))
+
+
+def add_routes(app: Flask) -> None:
+    """Give an app one route of each kind."""
+    _add_open_routes(app)
+    _add_guarded_routes(app)
 
 
 def _add_open_routes(app: Flask) -> None:
