@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import threading
 import weakref
 from contextlib import contextmanager, suppress
@@ -34,8 +33,6 @@ LOCK_POLL_SECONDS = 0.002
 BUSY_MILLISECONDS = 5000
 _FAULTS = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, exc.InternalError)
 
-_POSTGRESQL = re.compile(r"^postgres(ql)?://")
-
 log = logging.getLogger("flask_gatehouse.database")
 
 
@@ -48,7 +45,6 @@ def open_engine(url: str) -> Engine:
         DatabaseUnavailableError: the SQLite file cannot be made.
     """
     if not url.startswith("sqlite"):
-        url = _POSTGRESQL.sub("postgresql+psycopg://", url)
         return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5}, hide_parameters=True)
     if _is_memory(url):
         arguments = {"check_same_thread": False}

@@ -8,12 +8,22 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _DURATION = re.compile(r"(\d{1,9})\s?(s|m|h|d)?")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _PORT_DEFAULTS = {"http": 80, "https": 443}
+_DATABASES = {
+    "sqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
 _ARGON2_NUMBERS = 3
 _ARGON2_KIB_A_LANE = 8
 _LONGEST_SECONDS = 36500 * 86400
@@ -197,6 +207,25 @@ def local_path(value: object) -> str:
         msg = "must be a path of this app such as /home"
         raise ValueError(msg)
     return path
+
+
+def database_url(value: object) -> str:
+    """Return a SQLAlchemy URL of SQLite or PostgreSQL, the latter through psycopg 3; empty stays empty.
+
+    Raises:
+        ValueError: it is no such URL. The text does not repeat it: it may hold a password.
+    """
+    url = text(value)
+    if not url:
+        return url
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = None
+    if parsed is None or parsed.drivername not in _DATABASES:
+        msg = "must be sqlite:///… or postgresql+psycopg://…"
+        raise ValueError(msg)
+    return parsed.set(drivername=_DATABASES[parsed.drivername]).render_as_string(hide_password=False)
 
 
 def url_path(value: object) -> str:

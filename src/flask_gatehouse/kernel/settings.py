@@ -61,7 +61,7 @@ class Settings:
         parsing.networks, (), "Networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed; `none` or CIDRs."
     )
     database_url: str = _setting(
-        parsing.text,
+        parsing.database_url,
         "",
         "SQLAlchemy URL; `sqlite:///…` or `postgresql+psycopg://…`. Empty: SQLite in the instance folder.",
     )

@@ -208,8 +208,8 @@ def scheme_of(digest: str) -> str:
     """Return the part of a digest that names scheme and cost; nothing of the password or its salt."""
     if digest.startswith(_WERKZEUG):
         return digest.partition("$")[0]
-    plain = digest[digest.find("$argon2") :]
-    return "$".join(plain.split("$")[:4])
+    start = digest.find("$argon2")
+    return ("pepper" if start > 0 else "") + "$".join(digest[start:].split("$")[:4])
 
 
 def _argon2_like(parameters: str) -> PasswordHasher:
