@@ -110,7 +110,8 @@ def test_63b_3_1_1_2_25_a_pepper_is_added_at_the_next_login():
 
 def test_the_scheme_of_a_digest_names_its_cost_and_nothing_of_password_or_salt():
     assert scheme_of(hasher().hash(WORD)) == "$argon2id$v=19$m=8,t=1,p=1"
-    assert scheme_of(hasher(pepper="p" * 32).hash(WORD)) == "$argon2id$v=19$m=8,t=1,p=1"
+    assert scheme_of(hasher(pepper="p" * 32).hash(WORD)) == "pepper$argon2id$v=19$m=8,t=1,p=1"
+    assert not hasher(pepper="p" * 32).is_current(scheme_of(hasher().hash(WORD)))
     assert [scheme_of(generate_password_hash(WORD, method=method)) for method in WERKZEUG] == WERKZEUG
     assert hasher().is_current(scheme_of(hasher().hash(WORD)))
     assert not hasher(DEARER).is_current(scheme_of(hasher().hash(WORD)))

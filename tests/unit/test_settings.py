@@ -47,7 +47,7 @@ def test_every_setting_can_stand_in_a_file_of_its_own(monkeypatch, tmp_path, nam
     examples = {"origins": "https://a.example", "trusted_proxies": "10.0.0.0/8", "profile": "strict"}
     examples |= {"registration": "closed", "login_name": "both", "session_protection": "basic", "throttle": "off"}
     examples |= {"argon2": "64,1,1", "url_prefix": "/auth", "admin_prefix": "/boss", "first_user_admin": "yes"}
-    examples |= {"after_login": "/home"}
+    examples |= {"after_login": "/home", "database_url": "sqlite:///elsewhere.sqlite3"}
     examples |= {"password_min": "12", "max_sessions": "7", "features": "totp"}
     durations = {"session_idle", "session_absolute", "admin_idle", "fresh", "remember"}
     text = examples.get(name, "123s" if name in durations else "some text")
