@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from flask import flash, request, session
 
@@ -183,7 +185,8 @@ def test_rule_13_a_refused_id_neither_sets_nor_deletes_the_session_cookie(build,
     app = build(kept, clock=clock)
     alice = come_in(app)
     token_of(alice)
-    value, options = cookie(alice), {}
+    value = cookie(alice)
+    options: dict[str, Any] = {}
     if kind == "unknown":
         value = "A" * 43
     elif kind == "malformed":
