@@ -43,6 +43,7 @@ KINDS_OF_VALUE: dict[Callable[[object], Any], str] = {
     parsing.argon2: "`m,t,p`",
     parsing.url_path: "path",
     parsing.local_path: "path",
+    parsing.database_url: "database URL",
 }
 
 UNSAFE: tuple[tuple[str, dict[str, Any], dict[str, object]], ...] = (

@@ -6,7 +6,7 @@ import importlib
 import sys
 
 import pytest
-from flask import Flask, render_template
+from flask import Flask, render_template, session
 from flask_sqlalchemy import SQLAlchemy
 from jinja2 import FileSystemLoader
 from sqlalchemy import create_engine, text
@@ -185,6 +185,47 @@ def test_the_hosts_own_layout_frames_every_page(tmp_path, config):
         assert csrf_token(shown)
     assert "<h1>Hello alice</h1>" in client.get("/hello").get_data(as_text=True)
     databases.close(app)
+
+
+def test_v13_3_4_a_rotation_does_what_the_page_says(config):
+    app = create_demo(config)
+
+    @app.get("/remember")
+    @flask_gatehouse.public
+    def remember() -> str:
+        return str(session.setdefault("value", "kept"))
+
+    gate = app.extensions["gatehouse"]
+    with app.app_context():
+        gate.create_user("alice", PASSWORD)
+    alice, guest = app.test_client(), app.test_client()
+    log_in(alice, "alice")
+    guest.get("/remember")
+    held_cookies = [("gatehouse", alice), ("gatehouse-guest", guest)]
+    cookies = [cookie for name, client in held_cookies if (cookie := client.get_cookie(name))]
+    token = csrf_token(alice.get("/account").text)
+    databases.close(app)
+
+    for secrets, is_guest_known in (({"SECRET_KEY_FALLBACKS": [SECRET]}, True), ({}, False)):
+        rotated = create_demo({**config, "SECRET_KEY": "another secret, as long as the one before it", **secrets})
+
+        @rotated.get("/recall")
+        @flask_gatehouse.public
+        def recall() -> str:
+            return str(session.get("value"))
+
+        client = rotated.test_client()
+        for cookie in cookies:
+            client.set_cookie(cookie.key, cookie.value)
+        assert client.get("/account").status_code == 200
+        assert client.post("/logout", data={"csrf_token": token}).status_code == 403  # the form must be reloaded
+        client.delete_cookie("gatehouse")
+        assert client.get("/recall").text == str("kept" if is_guest_known else None)
+        with rotated.app_context():
+            held = rotated.extensions["gatehouse"].services(rotated)
+            with held.reading() as connection:
+                assert isinstance(held.audit.verify(connection), int)  # the refusal above renewed the head
+        databases.close(rotated)
 
 
 # --- PostgreSQL --------------------------------------------------------------------------------------------
