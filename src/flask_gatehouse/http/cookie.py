@@ -58,6 +58,7 @@ class GuardedSession(SessionMixin):
     Attributes:
         secret: secret of the active session that identifies the request, `""` for a guest.
         is_consulted: whether identity or session was asked for, found or not (rule 18).
+        is_agent_told: whether the user agent says which browser asks.
         passed: labels the gate has let this request through.
         authorized: permissions asked for by `authorize()`.
         owed: permissions the view must ask for, because an object rule narrows them (rule 23).
@@ -66,6 +67,7 @@ class GuardedSession(SessionMixin):
     modified = False
     is_consulted = False
     is_token_read = False
+    is_agent_told = True
     secret = ""
     passed: frozenset[object] = frozenset()
     owed: frozenset[str] = frozenset()
@@ -116,7 +118,7 @@ class GuardedSession(SessionMixin):
             return None
         services = self.wired.services
         now = services.clock.now()
-        found = services.sessions.load(secret, self.agent, now)
+        found = services.sessions.load(secret, self.agent if self.is_agent_told else None, now)
         if isinstance(found, Gone):
             return None
         self.secret = secret
@@ -229,8 +231,8 @@ class GuardedSession(SessionMixin):
         return {key: value for key, value in found.items() if key not in OURS} if isinstance(found, dict) else {}
 
     def _computed(self, key: str) -> Any:
-        if key in self.claims:
-            return self.claims[key]
+        if key in self.claims and (key != "_fresh" or "_user_id" in self.claims):
+            return self.claims[key]  # of freshness only together with a user: nobody is fresh by saying so
         identity = None if self.is_leaving else self.identity
         if identity is not None and key == "_user_id":
             return str(identity.user_id)
@@ -371,6 +373,8 @@ class GatehouseSessionInterface(SessionInterface):
             self._wired.stand_first(app)
             self._stands_first = True
         session = GuardedSession(self._wired, request.environ)
+        if "HTTP_USER_AGENT" not in request.environ and app.testing:  # Flask's session_transaction() sends none
+            session.is_agent_told = False
         request.environ[KEY] = session
         return session
 

@@ -152,12 +152,12 @@ class Sessions:
         self._protection = protection
         self._most = most
 
-    def load(self, secret: str, agent: str, now: Instant) -> Session | Gone:
+    def load(self, secret: str, agent: str | None, now: Instant) -> Session | Gone:
         """Return the active session of a secret, or why there is none. One statement; reads only.
 
         Args:
             secret: the cookie's value.
-            agent: the request's user agent, cleaned.
+            agent: the request's user agent, cleaned; None where it says nothing of the browser.
             now: the present instant.
         """
         found = self.store.find_live(secret_digest(secret), now) if len(secret) == SECRET_LENGTH else None
@@ -172,7 +172,7 @@ class Sessions:
             return Gone.CLOSED
         if not self.life.is_live(row, identity.proven_at, now, is_admin=identity.is_admin):
             return Gone.EXPIRED
-        if row.agent != agent and self._is_other_browser(row.agent, agent):
+        if agent is not None and row.agent != agent and self._is_other_browser(row.agent, agent):
             if self._protection == "strong":
                 return Gone.OTHER_BROWSER
             identity = identity._replace(proven_at=0)
