@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -217,6 +218,21 @@ def statements_of(house: House) -> Iterator[Statements]:
     finally:
         sa.event.remove(database.engine, "before_cursor_execute", before)
         del database.run_hot
+
+
+def hashes_of(house: House) -> list[float]:
+    """Note every piece of work of the hashing pool from now on; a list that grows."""
+    noted: list[float] = []
+    pool = house.services.hasher._pool
+    submit = pool._submit
+
+    def noting(work: Any, *, is_inside: bool) -> Any:
+        future = submit(work, is_inside=is_inside)
+        noted.append(time.monotonic())
+        return future
+
+    pool._submit = noting  # type: ignore[method-assign]  # seen from outside
+    return noted
 
 
 class PaperCodes:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection, Engine, create_engine, event, exc
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import StaticPool
 
@@ -46,7 +46,7 @@ def open_engine(url: str) -> Engine:
     """
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5}, hide_parameters=True)
-    if _is_memory(url):
+    if _is_memory(make_url(url)):
         arguments = {"check_same_thread": False}
         return create_engine(url, poolclass=StaticPool, connect_args=arguments, hide_parameters=True)
     engine = create_engine(url, connect_args={"timeout": BUSY_MILLISECONDS / 1000}, hide_parameters=True)
@@ -75,8 +75,27 @@ def insert_into(connection: Connection, table: Table) -> Any:
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
-def _is_memory(url: str) -> bool:
-    return url in {"sqlite://", "sqlite:///"} or ":memory:" in url or "mode=memory" in url
+def _is_memory(url: URL) -> bool:
+    return not url.database or ":memory:" in url.database or url.query.get("mode") == "memory"
+
+
+class _Lent:
+    """The one connection of an in-memory database, which a host app shares: only a unit of ours ends its own work."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._fairy = engine.raw_connection()  # kept: its return to the pool would undo the host's open transaction
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._fairy.dbapi_connection, name)
+
+    def commit(self) -> None:
+        """Leave it to the unit's own COMMIT."""
+
+    rollback = close = commit
+
+
+def _lending(engine: Engine) -> Engine:
+    return create_engine(engine.url, creator=lambda: _Lent(engine), poolclass=StaticPool, hide_parameters=True)
 
 
 def _set_pragmas(dbapi_connection: Any, _record: object = None) -> None:
@@ -100,9 +119,10 @@ class Database:
         if engine.dialect.name not in {"sqlite", "postgresql"}:
             msg = f"{engine.dialect.name} is not supported: use SQLite or PostgreSQL"
             raise DatabaseUnavailableError(msg)
-        self.engine = engine
         self.is_sqlite = engine.dialect.name == "sqlite"
-        self._is_memory = self.is_sqlite and _is_memory(engine.url.render_as_string())
+        self._is_memory = self.is_sqlite and _is_memory(engine.url)
+        self.engine = _lending(engine) if self._is_memory else engine
+        self._given = engine
         self._forget_connections()
         _databases.add(self)
 
@@ -149,9 +169,9 @@ class Database:
             DatabaseUnavailableError: the database does not answer.
         """
         with self._translated(), self._exclusive_memory(), self.engine.connect() as connection:
-            if self.is_sqlite:
+            if self.is_sqlite and not self._is_memory:
                 connection.exec_driver_sql("BEGIN")
-            else:
+            elif not self.is_sqlite:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901 - the same connection
             yield connection
 
@@ -274,8 +294,15 @@ class Database:
                 return self._attempt(sql, parameters)
         if self._is_memory:
             with self._memory_lock:
-                return self._attempt(sql, parameters)
+                return self._attempt_in_memory(sql, parameters)
         return self._attempt(sql, parameters)
+
+    def _attempt_in_memory(self, sql: str, parameters: Any) -> Any:
+        is_hosts = self.kept().in_transaction
+        cursor = self._attempt(sql, parameters)
+        if not is_hosts and self.kept().in_transaction:
+            self.kept().execute("COMMIT")
+        return cursor
 
     def _attempt(self, sql: str, parameters: Any) -> Any:
         try:
@@ -294,6 +321,7 @@ class Database:
         """Close this thread's kept connection and the pool."""
         self.discard_kept()
         self.engine.dispose()
+        self._given.dispose()
 
 
 class HotStatement:
