@@ -216,7 +216,10 @@ def _refuse_to_create(*_args: Any, **_kwargs: Any) -> None:
 
 
 def include_name(name: str | None, type_: str, parent_names: object = None) -> bool:
-    """Tell a host's Alembic autogenerate which tables are its own: pass it as `include_name`.
+    """Tell a host's Alembic autogenerate which tables are its own.
+
+    Pass it as `include_name`; where `gatehouse_user` stands in the host's metadata, call it from an `include_object`,
+    which is asked about those tables too.
 
     Args:
         name: what Alembic found in the database.

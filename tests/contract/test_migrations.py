@@ -1,0 +1,235 @@
+"""One history for all tables: SQLite upgrades itself, PostgreSQL by command, a host's own migrations beside it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from flask_gatehouse import migrations
+from flask_gatehouse.kernel import schema
+from flask_gatehouse.kernel.database import Database, open_engine
+from flask_gatehouse.kernel.errors import SchemaOutdatedError
+from tests.support import databases
+
+VERSION = sa.table(schema.VERSION_TABLE, sa.column("version_num"))
+
+
+@pytest.fixture
+def empty(empty_database_url):
+    """Return a database without tables."""
+    found = Database(open_engine(empty_database_url))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def migrated(database_url):
+    """Return a database with our tables."""
+    found = Database(open_engine(database_url))
+    yield found
+    found.close()
+
+
+def _tables(database: Database) -> set[str]:
+    with database.reading() as connection:
+        return set(sa.inspect(connection).get_table_names())
+
+
+def _set_revision(database: Database, revision: str) -> None:
+    with database.unit() as connection:
+        connection.execute(sa.update(VERSION).values(version_num=revision))
+
+
+def test_the_schema_and_its_history_are_one(migrated):
+    with migrated.reading() as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={"version_table": schema.VERSION_TABLE, "compare_type": True, "compare_server_default": True},
+        )
+        assert compare_metadata(context, schema.metadata) == []
+    assert migrations.current(migrated) == schema.REVISION
+
+
+def test_the_history_is_one_line_that_ends_at_the_revision_of_the_schema():
+    script = ScriptDirectory.from_config(migrations.config())
+    assert script.get_heads() == [schema.REVISION]
+    assert script.get_bases() == ["0001"]
+    assert all(not isinstance(found.down_revision, tuple) for found in script.walk_revisions())
+
+
+def test_every_table_and_index_is_ours_by_name(migrated):
+    with migrated.reading() as connection:
+        inspector = sa.inspect(connection)
+        tables = inspector.get_table_names()
+        indexes = [found["name"] for table in tables for found in inspector.get_indexes(table)]
+    assert set(tables) == {*schema.metadata.tables, schema.VERSION_TABLE}
+    assert [name for name in (*tables, *indexes) if "gatehouse_" not in str(name)] == []
+
+
+def test_rule_29_the_head_of_the_chain_and_the_guard_of_the_last_administrator_are_there_from_the_start(migrated):
+    with migrated.reading() as connection:
+        assert connection.execute(sa.select(schema.guard.c.name)).scalars().all() == ["last-admin"]
+        assert connection.execute(sa.select(schema.chain_head.c.event_id)).scalars().all() == [0]
+
+
+def test_an_upgrade_makes_every_table_and_a_second_one_changes_nothing(empty):
+    assert migrations.current(empty) is None
+    migrations.upgrade(empty)
+    with empty.unit() as connection:
+        connection.execute(sa.insert(schema.guard).values(name="mine"))
+    migrations.upgrade(empty)
+    migrations.prepare(empty)
+    with empty.reading() as connection:
+        assert set(connection.execute(sa.select(schema.guard.c.name)).scalars()) == {"last-admin", "mine"}
+
+
+def test_a_database_without_tables_is_filled_at_start_or_names_the_command(empty):
+    if empty.is_sqlite:
+        migrations.prepare(empty)
+        assert migrations.current(empty) == schema.REVISION
+        return
+    with pytest.raises(SchemaOutdatedError, match="`gatehouse db upgrade`"):
+        migrations.prepare(empty)
+    assert _tables(empty) == set()
+
+
+def test_an_old_schema_of_postgresql_says_so_and_what_to_do(postgres_url):
+    databases.migrate(postgres_url)
+    database = Database(open_engine(postgres_url))
+    _set_revision(database, "0000")
+    with pytest.raises(SchemaOutdatedError, match=r"0000.*`gatehouse db upgrade`"):
+        migrations.prepare(database)
+    database.close()
+
+
+def test_a_newer_schema_is_never_touched(migrated):
+    _set_revision(migrated, "9999")
+    with pytest.raises(SchemaOutdatedError, match=r"9999.*newer release"):
+        migrations.prepare(migrated)
+    assert migrations.current(migrated) == "9999"
+
+
+def test_an_app_on_an_old_schema_answers_503_until_it_is_upgraded(postgres_url, make_app):
+    app = make_app(GATEHOUSE_DATABASE_URL=postgres_url)
+    client = app.test_client()
+    for _ in range(2):
+        answer = client.get("/")
+        assert answer.status_code == 503
+        assert "Retry-After" in answer.headers
+        assert "gatehouse db upgrade" not in answer.text
+    databases.migrate(postgres_url)
+    assert client.get("/").text == "open"
+
+
+def test_rule_35_many_that_start_at_once_on_one_database_upgrade_it_once(empty_database_url):
+    program = (
+        "import sys\n"
+        "from flask_gatehouse import migrations\n"
+        "from flask_gatehouse.kernel.database import Database, open_engine\n"
+        "sys.stdin.readline()\n"
+        "migrations.upgrade(Database(open_engine(sys.argv[1])))\n"
+    )
+    command = [sys.executable, "-c", program, empty_database_url]
+    started = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        errors = list(threads.map(lambda process: process.communicate("go\n", timeout=60)[1], started))
+    assert errors == [""] * 4
+    assert [process.returncode for process in started] == [0] * 4
+    database = Database(open_engine(empty_database_url))
+    assert migrations.current(database) == schema.REVISION
+    database.close()
+
+
+def test_an_upgrade_that_fails_leaves_no_table_behind(empty, monkeypatch):
+    def fail(*_given, **_told):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("alembic.op.bulk_insert", fail)
+    with pytest.raises(ZeroDivisionError):
+        migrations.upgrade(empty)
+    assert _tables(empty) <= {schema.VERSION_TABLE}
+    monkeypatch.undo()
+    migrations.upgrade(empty)
+    assert migrations.current(empty) == schema.REVISION
+
+
+# --- a host's own tables -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def host():
+    """Return a host app's metadata: one table of its own, ours mirrored."""
+    found = sa.MetaData()
+    schema.mirror(found)
+    sa.Table(
+        "invoice",
+        found,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("owner_id", sa.BigInteger, sa.ForeignKey("gatehouse_user.id")),
+    )
+    return found
+
+
+def test_rule_35_create_all_before_our_migrations_names_the_mend_and_makes_no_table_of_ours(empty, host):
+    with pytest.raises(SchemaOutdatedError, match="`gatehouse db upgrade`"):
+        host.create_all(empty.engine)
+    assert not {name for name in _tables(empty) if name.startswith("gatehouse_")}
+
+
+def test_rule_35_create_all_after_our_migrations_finds_the_table_and_leaves_it(migrated, host):
+    before = _tables(migrated)
+    host.create_all(migrated.engine)
+    assert _tables(migrated) == before | {"invoice"}
+    (key,) = sa.inspect(migrated.engine).get_foreign_keys("invoice")
+    assert key["referred_table"] == "gatehouse_user"
+
+
+def test_our_user_table_is_mirrored_once(host):
+    schema.mirror(host)
+    assert [name for name in host.tables if name.startswith("gatehouse_")] == ["gatehouse_user"]
+
+
+def test_rule_35_a_hosts_autogenerate_sees_its_own_tables_alone(migrated, host):
+    def include_object(_object, name, type_, _reflected, _compare_to):
+        return schema.include_name(name, type_)
+
+    with migrated.reading() as connection:
+        context = MigrationContext.configure(connection, opts={"include_object": include_object})
+        (found,) = compare_metadata(context, host)
+    assert (found[0], found[1].name) == ("add_table", "invoice")
+    host.create_all(migrated.engine)
+    with migrated.reading() as connection:
+        context = MigrationContext.configure(connection, opts={"include_object": include_object})
+        assert compare_metadata(context, host) == []
+
+
+@pytest.mark.parametrize(
+    "name, kind, is_theirs",
+    [
+        ("invoice", "table", True),
+        ("gatehouse", "table", True),
+        ("my_gatehouse_user", "table", True),
+        ("gatehouse_user", "table", False),
+        ("gatehouse_version", "table", False),
+        ("gatehouse_id", "column", True),
+        (None, "schema", True),
+    ],
+)
+def test_rule_35_only_our_tables_are_left_out(name, kind, is_theirs):
+    assert schema.include_name(name, kind, {}) is is_theirs
+
+
+def test_rule_35_a_host_without_our_user_table_in_its_metadata_needs_the_name_filter_alone(migrated):
+    host = sa.MetaData()
+    sa.Table("invoice", host, sa.Column("id", sa.Integer, primary_key=True))
+    host.create_all(migrated.engine)
+    with migrated.reading() as connection:
+        context = MigrationContext.configure(connection, opts={"include_name": schema.include_name})
+        assert compare_metadata(context, host) == []
