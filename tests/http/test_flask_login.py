@@ -369,6 +369,22 @@ def test_rule_15_the_hosts_login_and_refresh_views_are_where_people_are_sent(bui
     assert client.get("/fresh").location == "/my-refresh?next=/fresh"
 
 
+@pytest.mark.parametrize(
+    ("view", "location"),
+    [
+        ("/my-login", "/my-login?next=%2Fprotected"),
+        ("/my-login?lang=en", "/my-login?lang=en&next=%2Fprotected"),
+        ("https://sso.example/login", "https://sso.example/login?next=%2Fprotected"),
+    ],
+)
+def test_rule_15_a_login_view_may_be_an_address(build, view, location):
+    def setup(app, gate):
+        host(app, gate)
+        app.login_manager.login_view = view
+
+    assert build(setup).test_client().get("/protected").location == location
+
+
 def test_rule_15_a_view_that_asks_the_login_manager_itself_gets_the_gates_answer(build):
     def setup(app, gate):
         @app.get("/manual")

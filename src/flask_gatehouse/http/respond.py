@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import urlencode
 
 from flask import Response, abort, make_response, redirect, render_template, request, url_for
 from werkzeug.exceptions import Forbidden
@@ -164,6 +165,9 @@ def unavailable() -> Response:
 def login_redirect(endpoint: str) -> Response:
     """Lead to a page that asks for more, with the way back."""
     target = present_target()
+    if "/" in endpoint:  # Flask-Login takes a URL for a view as well
+        joint = "&" if "?" in endpoint else "?"
+        return make_response(redirect(f"{endpoint}{joint}{urlencode({'next': target})}" if target else endpoint))
     return make_response(redirect(url_for(endpoint, next=target) if target else url_for(endpoint)))
 
 

@@ -58,7 +58,7 @@ class Settings:
         "cookies' form; other Hosts get 400. Required outside debug and tests.",
     )
     trusted_proxies: tuple[Network, ...] = _setting(
-        parsing.networks, (), "Networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed; `none` or CIDRs."
+        parsing.networks, (), "Networks whose `X-Forwarded-For` is believed; `none` or CIDRs."
     )
     database_url: str = _setting(
         parsing.database_url,
