@@ -74,7 +74,7 @@ class Origins:
 
     def of(self, environ: Mapping[str, str]) -> Origin | None:
         """Return the origin a request was sent to, or None for a Host that is not ours."""
-        host = environ.get("HTTP_HOST") or _server_name(environ)
+        host = environ["HTTP_HOST"] if "HTTP_HOST" in environ else _server_name(environ)
         found = self._hosts.get(host) or self._hosts.get(host.lower())
         if found is None and self.accepts_loopback and is_loopback(host):
             scheme = environ.get("wsgi.url_scheme", "http")
@@ -185,7 +185,9 @@ def safe_next(value: str | None) -> str | None:
         value: what came as `next`: a path with an optional query, parsed as a browser would. Nothing that decodes,
             however often, to a backslash, a control character or `//` in its path passes.
     """
-    if not value or len(value) > NEXT_MAX or not value.startswith("/") or _FORBIDDEN.search(value):
+    if not value or len(value) > NEXT_MAX or not value.startswith("/") or value.startswith("//"):
+        return None
+    if _FORBIDDEN.search(value):
         return None
     try:
         parts = urlsplit(value)
@@ -234,5 +236,5 @@ def present_target() -> str | None:
     """Return the present request as a `next`, for GET and HEAD only."""
     if request.method not in {"GET", "HEAD"}:
         return None
-    query = f"?{request.query_string.decode('latin-1')}" if request.query_string else ""
+    query = f"?{quote(request.query_string, safe=_QUERY_SAFE)}" if request.query_string else ""
     return safe_next(quote(request.script_root + request.path, safe=_PATH_SAFE) + query)
