@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, select, update
 
-from flask_gatehouse.kernel.identity import Actor, Source
+from flask_gatehouse.kernel.identity import SYSTEM, Actor, Source
 from flask_gatehouse.kernel.schema import chain_head, event
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ GENESIS = bytes(32)
 EMIT_EVERY = 1000
 BATCH = 2000
 HEAD_TEXT_PARTS = 2
+UNSEALED = "audit.unsealed"
 
 log = logging.getLogger("flask_gatehouse.audit")
 
@@ -62,6 +63,7 @@ KINDS: Mapping[str, str] = {
     "password.reset_link": "A link to choose a new password was made.",
     "password.temporary": "A temporary password was made.",
     "password.reset": "A password was chosen through a link; all sessions ended.",
+    "audit.unsealed": "The chain's head, when this was appended, bore no MAC of this key ring.",
     "access.denied": "An authenticated user was refused.",
     "csrf.refused": "A request with a wrong token or origin was refused.",
 }
@@ -140,11 +142,19 @@ class AuditLog:
         self._keys = keys
 
     def append(self, connection: Connection, events: Iterable[Event], now: Instant) -> None:
-        """Append events to the chain, last in their transaction: the head stays locked until it ends."""
+        """Append events to the chain, last in their transaction: the head stays locked until it ends.
+
+        A head that this key ring did not write is told in the chain itself before a new MAC covers it: else whoever
+        rewrote rows and head would only have to wait for the next event.
+        """
         pending = list(events)
         if not pending:
             return
-        event_id, last = self._lock_head(connection)
+        event_id, last, is_sealed = self._lock_head(connection)
+        if not is_sealed:
+            log.critical("the audit chain's head %s was not written by this key ring", head_text(event_id, last))
+            detail = {"head": head_text(event_id, last)}
+            pending.insert(0, Event("audit.unsealed", SYSTEM, outcome="refused", detail=detail))
         rows: list[dict[str, Any]] = []
         for item in pending:
             event_id += 1
@@ -159,13 +169,18 @@ class AuditLog:
         if event_id // EMIT_EVERY != (event_id - len(pending)) // EMIT_EVERY:
             log.info("audit chain head %s", head_text(event_id, last))
 
-    def _lock_head(self, connection: Connection) -> tuple[int, bytes]:
-        query = select(chain_head.c.event_id, chain_head.c.hash).where(chain_head.c.id == HEAD_ID)
+    def _lock_head(self, connection: Connection) -> tuple[int, bytes, bool]:
+        query = select(chain_head.c.event_id, chain_head.c.hash, chain_head.c.mac).where(chain_head.c.id == HEAD_ID)
         row = connection.execute(query.with_for_update()).one_or_none()
         if row is None:
             connection.execute(insert(chain_head).values(id=HEAD_ID, event_id=0, hash=GENESIS, mac=GENESIS))
-            return 0, GENESIS
-        return row[0], bytes(row[1])
+            return 0, GENESIS, True
+        return row[0], bytes(row[1]), self._is_sealed(row[0], bytes(row[1]), bytes(row[2]))
+
+    def _is_sealed(self, event_id: int, last: bytes, mac: bytes) -> bool:
+        if not event_id:
+            return last == GENESIS
+        return self._keys.verify("audit-head", _head_bytes(event_id, last), mac)
 
     def head(self, connection: Connection) -> str:
         """Return the head as `number:hash`, to keep outside and give to `verify` later."""
@@ -179,7 +194,7 @@ class AuditLog:
 
         Args:
             connection: where to read; a snapshot, when others write meanwhile.
-            head: a head value emitted before; the chain must contain it.
+            head: a head value emitted before; the chain must contain it, and it vouches for the rows up to it.
             progress: called with the number of rows checked so far.
 
         Returns:
@@ -187,7 +202,7 @@ class AuditLog:
         """
         wanted_id, wanted_hash = _parse_head(head) if head else (0, b"")
         stored = connection.execute(select(chain_head.c.event_id, chain_head.c.hash, chain_head.c.mac)).one_or_none()
-        last, checked = GENESIS, 0
+        last, checked, unsealed = GENESIS, 0, 0
         for row in self._rows(connection):
             checked += 1
             if row.id != checked:
@@ -197,10 +212,15 @@ class AuditLog:
                 return Finding(row.id, f"row {row.id} or one before it was changed")
             if row.id == wanted_id and last != wanted_hash:
                 return Finding(row.id, f"row {row.id} is not the one of the head given")
+            if row.kind == UNSEALED and row.id > wanted_id and not unsealed:
+                unsealed = row.id
             if progress and checked % BATCH == 0:
                 progress(checked)
         if checked < wanted_id:
             return Finding(checked + 1, f"the chain ends at {checked}, before the head given ({wanted_id})")
+        if unsealed:
+            known = f"where you know why, go on with --head {head_text(checked, last)}"
+            return Finding(unsealed, f"row {unsealed}: the head before it bore no MAC of this key ring; {known}")
         return self._verify_head(stored, checked, last) or checked
 
     def _verify_head(self, stored: Any, checked: int, last: bytes) -> Finding | None:
@@ -208,7 +228,7 @@ class AuditLog:
             return Finding(0, "the head is missing") if checked else None
         if stored.event_id != checked or bytes(stored.hash) != last:
             return Finding(0, f"the head names row {stored.event_id}, the chain ends at {checked}")
-        if checked and not self._keys.verify("audit-head", _head_bytes(checked, last), bytes(stored.mac)):
+        if not self._is_sealed(checked, last, bytes(stored.mac)):
             return Finding(0, "the head was not written by this key ring")
         return None
 
