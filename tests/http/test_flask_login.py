@@ -370,7 +370,7 @@ def test_rule_15_the_hosts_login_and_refresh_views_are_where_people_are_sent(bui
 
 
 @pytest.mark.parametrize(
-    ("view", "location"),
+    "view, location",
     [
         ("/my-login", "/my-login?next=%2Fprotected"),
         ("/my-login?lang=en", "/my-login?lang=en&next=%2Fprotected"),

@@ -16,6 +16,7 @@ from flask_gatehouse.flows.outcomes import Refusal, Refused
 from .context import here
 from .headers import page_policy
 from .origin import present_target
+from .schemes import has_token_scheme
 
 if TYPE_CHECKING:
     from flask_wtf import FlaskForm
@@ -43,7 +44,7 @@ def wants_program() -> bool:
         return True
     if request.path == "/api" or request.path.startswith("/api/"):
         return True
-    if request.headers.get("Authorization", "").partition(" ")[0].lower() == "bearer":
+    if has_token_scheme(request.environ):
         return True
     accept = request.accept_mimetypes
     if not accept:
