@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -183,3 +184,13 @@ def user_id(app: Flask, name: str) -> int:
         found = users.find_by_name(connection, name)
     assert found is not None
     return found.id
+
+
+def our_pages(app: Flask, method: str) -> dict[str, str]:
+    """Return Gatehouse's own routes that take a method, static files aside: endpoint → a URL (of user 2)."""
+    values = {"<token>": "x" * 43, "<public_id>": "a" * 16}
+    found = {}
+    for row in gate_of(app).route_table(app):
+        if row.endpoint.startswith("gatehouse.") and method in row.methods and row.endpoint != "gatehouse.static":
+            found[row.endpoint] = re.sub(r"<[^>]+>", lambda match: values.get(match[0], "2"), row.rule)
+    return found
