@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from flask import current_app, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from flask_gatehouse.domain.policy import decide
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError
@@ -68,8 +69,8 @@ class Gate:
         method = incoming.method
         if guard.methods:
             guard = guard.of(method)
-        if method not in SAFE and rule.endpoint.startswith("gatehouse."):
-            fault = _body_fault(incoming)
+        if method not in SAFE:
+            fault = _body_fault(incoming, is_ours=rule.endpoint.startswith("gatehouse."))
             if fault is not None:
                 return fault
         if not guard.requirement.is_public:
@@ -136,10 +137,19 @@ class Gate:
         _turn_into(response, respond.plain(500, "Internal Server Error"))
 
 
-def _body_fault(incoming: Request) -> Response | None:
-    """Return the answer to a body that none of our own forms takes: too large, or not UTF-8."""
-    incoming.max_content_length = OWN_BODY_MAX
-    if (incoming.content_length or 0) > OWN_BODY_MAX:
+def _body_fault(incoming: Request, *, is_ours: bool) -> Response | None:
+    """Return the answer to a body that the app, or none of our own forms, takes: too large, or not UTF-8.
+
+    Raises:
+        RequestEntityTooLarge: more than the host's `MAX_CONTENT_LENGTH`, so that the host's own handler can win.
+    """
+    told = incoming.content_length or 0
+    if not is_ours:
+        if incoming.max_content_length is not None and told > incoming.max_content_length:
+            raise RequestEntityTooLarge
+        return None
+    incoming.max_content_length = OWN_BODY_MAX + 1  # a body that does not say its length is cut there, not refused
+    if told > OWN_BODY_MAX or len(incoming.get_data(cache=True)) > OWN_BODY_MAX:
         return respond.message(413, "Too large", "This is more than the form takes.")
     if not is_well_encoded(incoming):
         return respond.message(400, "Bad request", "The form is not UTF-8.")
