@@ -115,7 +115,7 @@ def _make_folder(path: Path) -> None:
 
 def _make_admin(services: Services, name: str | None, email: str | None, reason: str) -> None:
     with services.reading() as connection:
-        has_admin = bool(services.roles.lasting_admins(connection))
+        has_admin = bool(services.roles.lasting_admins(connection, services.clock.now()))
     if has_admin:
         if name is not None:
             raise click.ClickException("there is an administrator already: use gatehouse user create")

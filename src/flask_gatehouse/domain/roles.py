@@ -154,13 +154,17 @@ class Roles:
         """Let one change at a time through that could take the last administrator away (rule 24)."""
         connection.execute(update(guard).where(guard.c.name == LAST_ADMIN).values(at=guard.c.at))
 
-    def lasting_admins(self, connection: Connection) -> frozenset[int]:
-        """Return users who are active, can log in and hold `admin` without end."""
+    def lasting_admins(self, connection: Connection, now: Instant) -> frozenset[int]:
+        """Return users who are active, can log in and hold `admin` without end.
+
+        A temporary password that has run out lets nobody in.
+        """
+        can_log_in = or_(password.c.temporary_until.is_(None), password.c.temporary_until > now)
         query = (
             select(grant.c.user_id)
             .join(user, and_(user.c.id == grant.c.user_id, user.c.state == ACTIVE))
             .join(password, password.c.user_id == grant.c.user_id)
-            .where(grant.c.role == ADMIN, grant.c.until_at.is_(None))
+            .where(grant.c.role == ADMIN, grant.c.until_at.is_(None), can_log_in)
         )
         return frozenset(connection.execute(query).scalars())
 

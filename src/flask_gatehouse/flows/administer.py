@@ -95,7 +95,7 @@ def _rights(services: Services, unit: Unit, act: Act) -> Rights:
 
 
 def _is_last_admin(services: Services, unit: Unit, user_id: int) -> bool:
-    return services.roles.lasting_admins(unit.connection) == {user_id}
+    return services.roles.lasting_admins(unit.connection, unit.now) == {user_id}
 
 
 def _record(unit: Unit, act: Act, kind: str, user_id: int | None, **detail: object) -> None:
