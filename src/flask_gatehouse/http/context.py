@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from flask import current_app, request
+from flask import current_app, session
 
 from flask_gatehouse.domain import policy
 
-from .cookie import KEY, GuardedSession, guest_serializer
+from .cookie import GuardedSession, guest_serializer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,4 +70,4 @@ def services() -> Services:
 
 def here() -> GuardedSession:
     """Return the present request's own record of who is asking."""
-    return cast("GuardedSession", request.environ[KEY])
+    return cast("GuardedSession", session._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001 - werkzeug's documented way

@@ -25,6 +25,8 @@ _ALWAYS: tuple[Pair, ...] = (
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("X-Permitted-Cross-Domain-Policies", "none"),
 )
+_CONSULTED: tuple[Pair, ...] = (("Vary", "Cookie"),)
+_SIGNED_IN: tuple[Pair, ...] = (("Cache-Control", "no-store"),)
 _TLS_ONLY: tuple[Pair, ...] = (("Strict-Transport-Security", "max-age=63072000; includeSubDomains"),)
 
 
@@ -39,8 +41,13 @@ class HeaderLayer:
     def __init__(self, inner: Any, csp: str) -> None:
         self._inner = inner
         self._csp = csp
-        self._prepared = {False: _ALWAYS, True: _ALWAYS + _TLS_ONLY}
-        self._names = frozenset(name.lower() for name, _ in _ALWAYS + _TLS_ONLY) | {"content-security-policy"}
+        self._prepared = {
+            (is_secure, who): _ALWAYS + (_TLS_ONLY if is_secure else ()) + follows
+            for is_secure in (False, True)
+            for who, follows in enumerate(((), _CONSULTED, _CONSULTED + _SIGNED_IN))
+        }
+        longest = self._prepared[True, 2]
+        self._ours = frozenset(name.lower() for name, _ in longest) | {"content-security-policy"}
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Run the app with a `start_response` that completes the headers."""
@@ -53,28 +60,38 @@ class HeaderLayer:
         return answer
 
     def _complete(self, state: GuardedSession | None, headers: list[Pair]) -> None:
-        if state is not None and state.is_consulted:
-            _vary_by_cookie(headers)
-            if state.is_token_read or state.identity is not None:
-                headers[:] = [pair for pair in headers if pair[0].lower() != "cache-control"]
-                headers.append(("Cache-Control", "no-store"))
         origin = state.origin if state is not None else None
-        prepared = self._prepared[origin is not None and origin.is_secure]
-        present = self._names.intersection([name.lower() for name, _ in headers])
-        headers.extend(prepared if not present else [pair for pair in prepared if pair[0].lower() not in present])
+        prepared = self._prepared[origin is not None and origin.is_secure, _who(state)]
+        present = {name for pair in headers if (name := pair[0].lower()) in self._ours}
         if self._csp and "content-security-policy" not in present:
             nonce = state.nonce if state is not None else ""
             headers.append(("Content-Security-Policy", self._csp.replace("{nonce}", nonce)))
+        if present:
+            _merge(headers, prepared, present)
+        else:
+            headers.extend(prepared)
 
 
-def _vary_by_cookie(headers: list[Pair]) -> None:
-    """Say that the answer depends on the cookie, found or not (rule 18)."""
-    for index, (name, value) in enumerate(headers):
-        if name.lower() == "vary":
-            if "cookie" not in value.lower() and value.strip() != "*":
-                headers[index] = (name, f"{value}, Cookie")
-            return
-    headers.append(("Vary", "Cookie"))
+def _who(state: GuardedSession | None) -> int:
+    """Return whom the answer depends on: 0 nobody, 1 a cookie that was asked for, 2 a user or a form's token."""
+    if state is None or not state.is_consulted:
+        return 0
+    return 2 if state.is_token_read or state.identity is not None else 1
+
+
+def _merge(headers: list[Pair], prepared: tuple[Pair, ...], present: set[str]) -> None:
+    """Add what is not there yet; `Vary` grows by the cookie, and nothing weakens `no-store` (rule 18)."""
+    for name, value in prepared:
+        if name.lower() not in present:
+            headers.append((name, value))
+        elif name == "Cache-Control":
+            headers[:] = [pair for pair in headers if pair[0].lower() != "cache-control"]
+            headers.append((name, value))
+        elif name == "Vary":
+            said = ", ".join(pair[1] for pair in headers if pair[0].lower() == "vary")
+            if "cookie" not in said.lower() and said.strip() != "*":
+                headers[:] = [pair for pair in headers if pair[0].lower() != "vary"]
+                headers.append((name, f"{said}, {value}"))
 
 
 def page_policy(nonce: str) -> str:
