@@ -116,11 +116,12 @@ def _server_name(environ: Mapping[str, str]) -> str:
 
 
 def _is_address(text: str) -> bool:
+    """Tell whether a text is an IP address; one with a zone (`fe80::1%…`) names nobody beyond its own machine."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
         return False
-    return True
+    return "%" not in text
 
 
 def is_direct_loopback(environ: Mapping[str, str]) -> bool:
