@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from flask import Flask
@@ -36,6 +38,7 @@ HERE = Source("192.0.2.1", AGENT, "request")
 SECOND = 1_000_000
 BY_COMMAND = Act(CLI, None, "a test")
 
+T = TypeVar("T")
 LoginOutcome = Issued | FactorDue | MustReplace | Refused
 
 
@@ -124,7 +127,7 @@ class House:
     def digest(self, user_id: int) -> str | None:
         """Return a user's password digest."""
         with self.services.reading() as connection:
-            found = passwords.lock_credential(connection, user_id)
+            found = passwords.find_credential_of(connection, user_id)
         return found.digest if found else None
 
     def grants(self, user_id: int) -> list[roles.Grant]:
@@ -266,3 +269,52 @@ class PaperCodes:
         mine = (self.table.c.user_id == user_id, self.table.c.code == answer)
         burnt = connection.execute(sa.update(self.table).where(*mine).values(code=f"used {answer}"))
         return Proof(self.method, now, self.kind) if answer and burnt.rowcount == 1 else None
+
+
+def while_hashing(home: House, act: Callable[[], T], change: Callable[[], object]) -> T:
+    """Let `act` wait in the hashing pool of its process while `change` happens, and return what it got."""
+    pool, release = home.services.hasher._pool, threading.Event()
+    with ThreadPoolExecutor(2) as threads:
+        blocker = threads.submit(pool.run, lambda: release.wait(30))
+        try:
+            wait_for_places(home, 1)
+            pending = threads.submit(act)
+            wait_for_places(home, 2)
+            change()
+        finally:
+            release.set()
+        blocker.result(30)
+        return pending.result(30)
+
+
+@contextmanager
+def places_taken(home: House, count: int) -> Iterator[None]:
+    """Take places of the hashing pool; four are all, three all but the one for people inside."""
+    pool, release = home.services.hasher._pool, threading.Event()
+    with ThreadPoolExecutor(count) as threads:
+        taken = []
+        try:
+            for number in range(count):
+                taken.append(threads.submit(pool.run, lambda: release.wait(30), is_inside=True))
+                wait_for_places(home, number + 1)
+            yield
+        finally:
+            release.set()
+        for one in taken:
+            one.result(30)
+
+
+def start(act: Callable[[], T]) -> Callable[[], T]:
+    """Let an act begin in a thread; the function returned waits for what it got."""
+    threads = ThreadPoolExecutor(1)
+    pending = threads.submit(act)
+    threads.shutdown(wait=False)
+    return lambda: pending.result(30)
+
+
+def wait_for_places(home: House, count: int) -> None:
+    """Return once so many places of the hashing pool are taken."""
+    deadline = time.monotonic() + 30
+    while home.services.hasher._pool._taken != count:
+        assert time.monotonic() < deadline, "the hashing pool was never so full"
+        time.sleep(0.001)

@@ -42,7 +42,7 @@ def change_password(
     if charge.wait:
         return refused(Refusal.THROTTLED, wait=charge.wait)
     with services.reading() as connection:
-        before = passwords.lock_credential(connection, identity.user_id)
+        before = passwords.find_credential_of(connection, identity.user_id)
     try:
         value = _require_new(services, identity, current, new)
         digest = before.digest if before and not charge.is_disabled else None

@@ -36,7 +36,7 @@ def prove(services: Services, identity: Identity, secret: str, password: str, so
     if charge.wait:
         return refused(Refusal.THROTTLED, wait=charge.wait)
     with services.reading() as connection:
-        before = passwords.lock_credential(connection, identity.user_id)
+        before = passwords.find_credential_of(connection, identity.user_id)
     digest = before.digest if before and not charge.is_disabled else None
     try:
         verdict = services.hasher.verify(digest, passwords.normalised(password), is_inside=True)

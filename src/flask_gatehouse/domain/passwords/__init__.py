@@ -27,6 +27,7 @@ __all__ = [
     "Verdict",
     "count_schemes",
     "find_credential",
+    "find_credential_of",
     "forget",
     "lock_credential",
     "normalised",
@@ -72,11 +73,19 @@ def find_credential(connection: Connection, name_key: str | None) -> Credential 
     return None if row is None else Credential(*row)
 
 
-def lock_credential(connection: Connection, user_id: int) -> Credential | None:
-    """Return user and digest by id, the user row locked until the transaction ends."""
-    query = _QUERY.where(user.c.id == user_id).with_for_update(of=user)
-    row = connection.execute(query).one_or_none()
+def find_credential_of(connection: Connection, user_id: int) -> Credential | None:
+    """Return user and digest by id."""
+    row = connection.execute(_QUERY.where(user.c.id == user_id)).one_or_none()
     return None if row is None else Credential(*row)
+
+
+def lock_credential(connection: Connection, user_id: int) -> Credential | None:
+    """Return user and digest by id, the user row locked until the transaction ends.
+
+    Locked first and read then: in one statement PostgreSQL would show the digest as it was before the wait.
+    """
+    connection.execute(select(user.c.id).where(user.c.id == user_id).with_for_update())
+    return find_credential_of(connection, user_id)
 
 
 def store(
