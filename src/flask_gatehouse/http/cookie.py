@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionInterface, SessionMixin
-from itsdangerous import BadSignature, URLSafeTimedSerializer
+from itsdangerous import BadData, URLSafeTimedSerializer
 
 from flask_gatehouse.domain.sessions import Gone, Issued
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError
@@ -180,10 +180,12 @@ class GuardedSession(SessionMixin):
         self._issued, self._drops_pending = issued, True
         self.secret, self.has_left, self.is_leaving = issued.secret, False, False
         self._is_loaded = self.is_consulted = True
+        before = self._identity
         found = self.wired.services.sessions.load(issued.secret, self.agent, self.wired.services.clock.now())
         self._identity = None if isinstance(found, Gone) else found.identity
         self._row_data = "" if isinstance(found, Gone) else found.row.data
-        self._data, self.modified = None, False
+        if before is None or self._identity is None or before.session_id != self._identity.session_id:
+            self._data, self.modified = None, False  # a rotated session keeps what this request wrote before
         self.claims.clear()
         return self._identity
 
@@ -226,7 +228,7 @@ class GuardedSession(SessionMixin):
             return {}
         try:
             found = self.wired.guest_serializer.loads(self._guest_cookie, max_age=GUEST_SECONDS)
-        except BadSignature:
+        except BadData:
             return {}
         return {key: value for key, value in found.items() if key not in OURS} if isinstance(found, dict) else {}
 
