@@ -135,15 +135,26 @@ def test_rule_03_what_was_not_hashed_is_given_back_with_the_delay_it_began(home)
     assert spend(home).wait == 0
 
 
-def test_rule_03_a_charge_given_back_late_leaves_what_others_began(home):
+def test_rule_03_a_charge_given_back_late_takes_a_delay_with_it_that_four_wrong_answers_do_not_earn(home):
     early = spend(home)
-    for _ in range(5):
+    for _ in range(4):
         spend(home)
-    later = home.counter(KEY)
     home.services.throttle.give_back(early)
-    assert home.counter(KEY) == (4, 4, later[2])
+    assert home.counter(KEY) == (4, 4, 0)
+    assert spend(home).has_delayed
     home.services.throttle.give_back(Charge())
-    assert home.counter(KEY) == (4, 4, later[2])
+    assert home.counter(KEY) == (5, 5, home.clock.now() + 30 * SECOND)
+
+
+def test_rule_03_a_charge_given_back_late_shortens_the_delay_that_a_later_one_began(home):
+    early = spend(home)
+    for _ in range(4):
+        spend(home)
+    home.later(seconds=30)
+    spend(home)
+    assert home.counter(KEY) == (6, 6, home.clock.now() + 60 * SECOND)
+    home.services.throttle.give_back(early)
+    assert home.counter(KEY) == (5, 5, home.clock.now() + 30 * SECOND)
 
 
 def test_rule_03_after_a_full_login_nothing_is_given_back_below_zero(home):

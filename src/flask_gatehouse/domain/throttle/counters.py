@@ -93,14 +93,18 @@ def charge_account(connection: Connection, key: str, now: Instant) -> Lockout:
 
 
 def give_back(connection: Connection, key: str, charged: Lockout) -> None:
-    """Undo one charge; a delay that this charge began ends with it."""
-    began = counter.c.blocked_until == charged.blocked_until
-    values = {
-        "count": counter.c.count - 1,
-        "total": counter.c.total - 1,
-        "blocked_until": case((began, 0), else_=counter.c.blocked_until),
-    }
-    connection.execute(update(counter).where(counter.c.key == key, counter.c.count > 0).values(**values))
+    """Undo one charge; a delay that it began ends with it, and one that a later charge began is a step shorter."""
+    query = select(counter.c.count, counter.c.total, counter.c.blocked_until).where(counter.c.key == key)
+    row = connection.execute(query.with_for_update()).one_or_none()
+    if row is None or not row[0]:
+        return
+    wrong, total, blocked_until = row[0] - 1, row[1] - 1, row[2]
+    if blocked_until == charged.blocked_until or not delay_after(wrong):
+        blocked_until = 0
+    else:
+        blocked_until -= delay_after(wrong + 1) - delay_after(wrong)
+    values = {"count": wrong, "total": total, "blocked_until": blocked_until}
+    connection.execute(update(counter).where(counter.c.key == key).values(**values))
 
 
 def clear_account(connection: Connection, key: str, now: Instant) -> bool:
