@@ -244,3 +244,14 @@ def test_v8_2_1_every_page_of_gatehouse_is_guarded_as_written_here(build):
         "static": "public (static files)",
     }
     assert {row.endpoint: row.requirement_text for row in gate_of(app).route_table(app)} == written
+
+
+def test_v8_2_1_a_view_put_in_the_place_of_a_public_one_is_closed(build):
+    def setup(app, gate):
+        app.get("/page", endpoint="page")(public(lambda: "open"))
+
+    app = build(setup)
+    client = app.test_client()
+    assert client.get("/page").text == "open"
+    app.view_functions["page"] = lambda: "not for everyone"
+    assert client.get("/page").status_code == 302

@@ -108,25 +108,25 @@ class RouteTable:
         self._policy = policy
         static = app.view_functions.get("static")
         self._static = static if _is_flasks_static(static) else None
-        self._guards: dict[str, Guard] = {}
+        self._guards: dict[str, tuple[View | None, Guard]] = {}
 
     def guard(self, endpoint: str) -> Guard:
-        """Return the guard of an endpoint; unknown views are closed.
+        """Return the guard of an endpoint; unknown views are closed, and a view put in another's place is read anew.
 
         Raises:
             SetupError: its labels contradict each other.
         """
+        view = self._app.view_functions.get(endpoint)
         found = self._guards.get(endpoint)
-        if found is None:
-            found = self._guards[endpoint] = self._find(endpoint)
-        return found
+        if found is None or found[0] is not view:
+            found = self._guards[endpoint] = view, self._find(endpoint, view)
+        return found[1]
 
     def forget(self) -> None:
         """Read all labels anew, after routes were added."""
         self._guards.clear()
 
-    def _find(self, endpoint: str) -> Guard:
-        view = self._app.view_functions.get(endpoint)
+    def _find(self, endpoint: str, view: View | None) -> Guard:
         if view is None:
             return Guard(LOGIN)
         if self._is_static(view):
