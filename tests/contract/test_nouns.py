@@ -180,7 +180,7 @@ def test_rule_31_looking_consumes_nothing_and_consuming_works_once(connection):
     alice = make(connection, "alice")
     secret = issue(connection, alice)
     for _ in range(5):
-        assert tokens.find_link(connection, tokens.RESET_PASSWORD, secret, 0) == (alice, "alice")
+        assert tokens.find_link(connection, tokens.RESET_PASSWORD, secret, 0) == (alice, "alice", None)
     assert tokens.consume_link(connection, tokens.RESET_PASSWORD, secret, 0) == (alice, 0)
     assert tokens.consume_link(connection, tokens.RESET_PASSWORD, secret, 0) is None
     assert tokens.find_link(connection, tokens.RESET_PASSWORD, secret, 0) is None
@@ -212,7 +212,7 @@ def test_a_newer_link_kills_the_older_ones_of_its_user_alone(connection):
     older, others = issue(connection, alice), issue(connection, bob)
     newer = issue(connection, alice)
     found = [tokens.find_link(connection, tokens.RESET_PASSWORD, secret, 0) for secret in (older, newer, others)]
-    assert found == [None, (alice, "alice"), (bob, "bob")]
+    assert found == [None, (alice, "alice", None), (bob, "bob", None)]
 
 
 @pytest.mark.parametrize("values", [{"epoch": 1}, {"state": "suspended"}, {"state": "closed"}])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import delete, insert, select
 
@@ -28,10 +28,18 @@ def issue_link(
     return secret
 
 
-def find_link(connection: Connection, purpose: str, secret: str, now: Instant) -> tuple[int, str] | None:
-    """Return user id and login name of a live link, consuming nothing."""
+class LinkOwner(NamedTuple):
+    """Whose link it is."""
+
+    user_id: int
+    username: str
+    email: str | None
+
+
+def find_link(connection: Connection, purpose: str, secret: str, now: Instant) -> LinkOwner | None:
+    """Return whose live link this is, consuming nothing."""
     query = (
-        select(user.c.id, user.c.username)
+        select(user.c.id, user.c.username, user.c.email)
         .join(link, link.c.user_id == user.c.id)
         .where(
             link.c.digest == secret_digest(secret),
@@ -42,7 +50,7 @@ def find_link(connection: Connection, purpose: str, secret: str, now: Instant) -
         )
     )
     row = connection.execute(query).one_or_none()
-    return None if row is None else (row[0], row[1])
+    return None if row is None else LinkOwner(*row)
 
 
 def consume_link(connection: Connection, purpose: str, secret: str, now: Instant) -> tuple[int, int] | None:

@@ -92,10 +92,10 @@ def find(connection: Connection, user_id: int, *, lock: bool = False) -> UserRec
     return _record(connection.execute(query.with_for_update() if lock else query).one_or_none())
 
 
-def find_by_name(connection: Connection, name: str) -> UserRecord | None:
-    """Return a user by login name, upper and lower case aside."""
+def find_by_name(connection: Connection, name: str, *, lock: bool = False) -> UserRecord | None:
+    """Return a user by login name, upper and lower case aside; with `lock` as `find`."""
     query = select(*_COLUMNS).where(user.c.username_key == (name_key(name) or ""))
-    return _record(connection.execute(query).one_or_none())
+    return _record(connection.execute(query.with_for_update() if lock else query).one_or_none())
 
 
 def create(connection: Connection, name: str, email: str | None, now: Instant) -> UserRecord | None:

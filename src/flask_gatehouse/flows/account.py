@@ -107,6 +107,9 @@ def change_email(services: Services, identity: Identity, email: str, source: Sou
     except InvalidFieldError as error:
         return refused_field(error)
     with services.unit() as unit:
+        stored = users.find(unit.connection, identity.user_id, lock=True)
+        if stored is None or not stored.is_active:
+            return refused(Refusal.GONE)
         users.set_email(unit.connection, identity.user_id, address)
         tokens.drop_links(unit.connection, identity.user_id)
         event = Event("user.email_changed", Actor.of(identity), identity.user_id, source, identity.session_id)

@@ -34,7 +34,7 @@ def make_link(services: Services, actor: Actor, name: str, reason: str = "") -> 
     """
     life = STRICT_LINK_MICROS if services.settings.profile == "strict" else LINK_MICROS
     with services.unit() as unit:
-        found = users.find_by_name(unit.connection, name)
+        found = users.find_by_name(unit.connection, name, lock=True)
         if found is None or not found.is_active:
             return refused(Refusal.NOT_FOUND)
         secret = tokens.issue_link(
@@ -52,7 +52,7 @@ def make_temporary(services: Services, actor: Actor, name: str, reason: str = ""
     temporary = secrets.token_urlsafe(15)
     digest = services.hasher.hash(temporary, is_inside=True)
     with services.unit() as unit:
-        found = users.find_by_name(unit.connection, name)
+        found = users.find_by_name(unit.connection, name, lock=True)
         if found is None or not found.is_active:
             return refused(Refusal.NOT_FOUND)
         revoke.all_within(services, unit, actor, found.id, reason, Source())
@@ -64,9 +64,13 @@ def make_temporary(services: Services, actor: Actor, name: str, reason: str = ""
 
 def find(services: Services, secret: str) -> str | None:
     """Return the login name a live link belongs to; looking consumes nothing."""
+    found = _find(services, secret)
+    return found.username if found else None
+
+
+def _find(services: Services, secret: str) -> tokens.LinkOwner | None:
     with services.reading() as connection:
-        found = tokens.find_link(connection, tokens.RESET_PASSWORD, secret, services.clock.now())
-    return found[1] if found else None
+        return tokens.find_link(connection, tokens.RESET_PASSWORD, secret, services.clock.now())
 
 
 def complete(services: Services, secret: str, password: str, source: Source) -> int | Refused:
@@ -86,18 +90,18 @@ def complete(services: Services, secret: str, password: str, source: Source) -> 
     charge = services.throttle.spend(throttle.RESET, source.address, now, target=target)
     if charge.wait:
         return refused(Refusal.THROTTLED, wait=charge.wait)
-    name = find(services, secret)
-    if name is None:
+    found = _find(services, secret)
+    if found is None:
         return refused(Refusal.GONE)
     try:
-        digest = services.hasher.hash(services.password_rules.require(password, name))
+        digest = services.hasher.hash(services.password_rules.require(password, found.username, found.email))
     except InvalidFieldError as error:
         return refused_field(error)
     except HashingBusyError:
         return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
     with services.unit() as unit:
+        stored = passwords.lock_credential(unit.connection, found.user_id)  # before the link: in one order everywhere
         consumed = tokens.consume_link(unit.connection, tokens.RESET_PASSWORD, secret, unit.now)
-        stored = passwords.lock_credential(unit.connection, consumed[0]) if consumed else None
         if consumed is None or stored is None or not stored.is_active or stored.epoch != consumed[1]:
             return refused(Refusal.GONE)
         passwords.store(unit.connection, stored.user_id, digest, unit.now)
