@@ -82,10 +82,21 @@ def _on_user(
             return refused(Refusal.NOT_FOUND)
         if act.identity is not None and act.identity.user_id == user_id:
             return refused(Refusal.SELF)
+        if not _is_still_in(services, unit, act):
+            return refused(Refusal.FORBIDDEN)
         if not _rights(services, unit, act).covers(services.roles.rights_of(unit.connection, user_id, unit.now)):
             return refused(Refusal.FORBIDDEN)
         refusal = change(unit, target)
         return target if refusal is None else refusal
+
+
+def _is_still_in(services: Services, unit: Unit, act: Act) -> bool:
+    """Tell whether the actor's session stands, for a request that passed the gate before it was ended."""
+    if act.identity is None:
+        return True
+    actor = users.find(unit.connection, act.identity.user_id)
+    session = services.sessions.store.find_public(unit.connection, act.identity.session_id)
+    return actor is not None and actor.is_active and session is not None and session.epoch == actor.epoch
 
 
 def _rights(services: Services, unit: Unit, act: Act) -> Rights:
@@ -234,6 +245,8 @@ def create_role(services: Services, act: Act, name: str, permissions: list[str])
         text = f"Unknown permission {unknown[0]}: declare it with gate.permission()."
         return Refused(Refusal.FIELD, 0, "permission", text)
     with services.unit() as unit:
+        if not _is_still_in(services, unit, act):
+            return refused(Refusal.FORBIDDEN)
         if not _rights(services, unit, act).covers(Rights(is_admin=False, permissions=frozenset(permissions))):
             return refused(Refusal.FORBIDDEN)
         if not services.roles.create(unit.connection, name, permissions, unit.now):
