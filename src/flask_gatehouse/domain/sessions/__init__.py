@@ -260,7 +260,7 @@ class Sessions:
 
         Args:
             connection: the flow's transaction.
-            session: the row, locked; a pending one becomes active.
+            session: the row, locked; a pending one becomes active, and the oldest session makes place for it.
             now: the present instant.
             proofs: all proofs of the session from now on.
             epoch: the user's epoch, read under lock.
@@ -274,9 +274,12 @@ class Sessions:
             expires_at=now + self._life_of(is_remembered=session.is_remembered, is_pending=False),
             data=session.data if data is None else data,
         )
+        ended: tuple[str, ...] = ()
+        if session.is_pending:
+            ended = self.store.drop_oldest(connection, session.user_id, keep=self._most - 1, is_pending=False)
         if not self.store.rotate(connection, changed, secret_digest(secret), with_data=data is not None):
             return None
-        return Issued(secret, session.public_id, session.user_id, session.is_remembered)
+        return Issued(secret, session.public_id, session.user_id, session.is_remembered, ended)
 
     def end_by_secret(self, connection: Connection, secret: str) -> bool:
         """Delete the session of a secret."""
