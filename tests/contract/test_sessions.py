@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from flask_gatehouse.domain.sessions import Gone, Issued, Lifetimes, Session
 from flask_gatehouse.domain.sessions.sql import SqlSessions
 from flask_gatehouse.flows import revoke
-from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.identity import APP, KNOWS, Proof
 from flask_gatehouse.kernel.keys import new_secret, secret_digest
@@ -334,9 +333,7 @@ def test_v7_1_2_v2_3_2_one_login_more_than_the_cap_ends_the_oldest_and_tells_it(
 
 
 def _log_in(here: house.House, _number: int) -> str:
-    while isinstance(outcome := here.log_in(), Refused) and outcome.reason is Refusal.BUSY:
-        pass
-    return type(outcome).__name__
+    return type(house.patiently(here.log_in)).__name__
 
 
 def test_rule_11_v15_4_2_the_cap_is_exact_under_parallel_logins(crowd, home, alice):

@@ -129,12 +129,9 @@ def _change(here: house.House, number: int, secret: str) -> str:
     found = here.load(secret)
     if not isinstance(found, Session):
         return "gone"
-    while True:
-        new = f"{NEW} {number}"
-        outcome = account.change_password(here.services, found.identity, secret, PASSWORD, new, HERE)
-        if isinstance(outcome, Refused) and outcome.reason is Refusal.BUSY:
-            continue
-        return "changed" if isinstance(outcome, Issued) else "refused"
+    identity, new = found.identity, f"{NEW} {number}"
+    outcome = house.patiently(lambda: account.change_password(here.services, identity, secret, PASSWORD, new, HERE))
+    return "changed" if isinstance(outcome, Issued) else "refused"
 
 
 def test_v15_4_2_of_parallel_changes_exactly_one_wins(crowd, home, alice):

@@ -74,11 +74,8 @@ def test_rule_03_v6_3_1_v15_4_1_fifty_parallel_wrong_logins_are_counted_exactly(
     assert home.verified() == len(home.events())
 
 
-def _guess_patiently(here: house.House, number: int) -> int:
-    busy = 0
-    while _guess(here, number) == "BUSY":
-        busy += 1
-    return busy
+def _guess_patiently(here: house.House, number: int) -> bool:
+    return bool(house.patiently(lambda: here.log_in(password=WRONG, address=f"203.0.113.{number}")))
 
 
 def test_rule_03_guesses_that_come_again_when_busy_end_at_exactly_five(crowd, home, alice):

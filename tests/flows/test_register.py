@@ -95,12 +95,9 @@ def test_a_taken_name_is_refused_beside_its_field_upper_and_lower_case_aside(hom
 
 def _join(here: house.House, number: int) -> str:
     name = "".join(letter.upper() if number >> place & 1 else letter for place, letter in enumerate("concurrent"))
-    while True:
-        new = register.NewUser(name, PASSWORD)
-        outcome = register.register(here.services, new, source(f"10.0.0.{number}"), may_claim=True)
-        if isinstance(outcome, Refused) and outcome.reason is Refusal.BUSY:
-            continue
-        return outcome.field if isinstance(outcome, Refused) else "made"
+    new, place = register.NewUser(name, PASSWORD), source(f"10.0.0.{number}")
+    outcome = house.patiently(lambda: register.register(here.services, new, place, may_claim=True))
+    return outcome.field if isinstance(outcome, Refused) else "made"
 
 
 def test_rule_02_v15_4_2_fifty_of_one_name_in_mixed_case_make_one_user(crowd, home):
@@ -111,12 +108,8 @@ def test_rule_02_v15_4_2_fifty_of_one_name_in_mixed_case_make_one_user(crowd, ho
 
 
 def _join_as_first(here: house.House, number: int) -> bool:
-    while True:
-        new = register.NewUser(f"user{number}", PASSWORD)
-        outcome = register.register(here.services, new, source(), may_claim=True)
-        if isinstance(outcome, UserRecord):
-            return True
-        assert outcome.reason is Refusal.BUSY
+    new = register.NewUser(f"user{number}", PASSWORD)
+    return bool(house.patiently(lambda: register.register(here.services, new, source(), may_claim=True)))
 
 
 FIRST = {"GATEHOUSE_FIRST_USER_ADMIN": True, "GATEHOUSE_THROTTLE": "off"}

@@ -153,10 +153,9 @@ def test_only_an_active_user_gets_a_link_or_a_temporary_password(home, name):
 
 
 def _use(here: house.House, number: int, link: str) -> str:
-    while True:
-        outcome = reset_password.complete(here.services, link, f"{NEW} {number}", source(f"10.0.0.{number}"))
-        if reason(outcome) is not Refusal.BUSY:
-            return str(number) if isinstance(outcome, int) else reason(outcome).name  # type: ignore[union-attr]
+    password, place = f"{NEW} {number}", source(f"10.0.0.{number}")
+    outcome = house.patiently(lambda: reset_password.complete(here.services, link, password, place))
+    return outcome.reason.name if isinstance(outcome, Refused) else str(number)
 
 
 def test_rule_31_v2_3_4_fifty_parallel_uses_of_one_link_set_one_password(crowd, home, alice):

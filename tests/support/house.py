@@ -22,7 +22,7 @@ from flask_gatehouse.domain.sessions import Gone, Issued, Session
 from flask_gatehouse.flows import login, register
 from flask_gatehouse.flows.administer import Act
 from flask_gatehouse.flows.login import Attempt
-from flask_gatehouse.flows.outcomes import FactorDue, MustReplace, Refused
+from flask_gatehouse.flows.outcomes import FactorDue, MustReplace, Refusal, Refused
 from flask_gatehouse.flows.services import Services
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.clock import Instant
@@ -318,3 +318,12 @@ def wait_for_places(home: House, count: int) -> None:
     while home.services.hasher._pool._taken != count:
         assert time.monotonic() < deadline, "the hashing pool was never so full"
         time.sleep(0.001)
+
+
+def patiently(act: Callable[[], T]) -> T:
+    """Come again until the hashing pool has a place, as a page does on `Retry-After`."""
+    deadline = time.monotonic() + 60
+    while isinstance(outcome := act(), Refused) and outcome.reason is Refusal.BUSY:
+        assert time.monotonic() < deadline, "always busy"
+        time.sleep(0.01)
+    return outcome
