@@ -1,0 +1,49 @@
+"""Optional parts are data: off means not there, on brings factors and needs what it says."""
+
+from __future__ import annotations
+
+import pytest
+
+from flask_gatehouse import features
+from flask_gatehouse.kernel.errors import SettingsError
+from flask_gatehouse.kernel.feature import Feature
+from tests.support import house
+from tests.support.house import PaperCodes
+
+PAPER = PaperCodes()
+
+
+@pytest.fixture
+def _known(monkeypatch):
+    monkeypatch.setitem(features.FACTORIES, "paper", lambda: Feature("paper", factors=(PAPER,)))
+    monkeypatch.setitem(features.FACTORIES, "scissors", lambda: Feature("scissors", needs=("paper",)))
+
+
+def test_a_name_that_is_no_feature_is_refused():
+    with pytest.raises(SettingsError, match="'stone'"):
+        features.switched_on(("stone",))
+
+
+def test_without_a_name_nothing_is_on():
+    assert features.switched_on(()) == ()
+
+
+@pytest.mark.usefixtures("_known")
+def test_a_feature_that_needs_another_says_which():
+    with pytest.raises(SettingsError, match="'scissors' needs 'paper'"):
+        features.switched_on(("scissors",))
+    assert [found.name for found in features.switched_on(("paper", "scissors", "paper"))] == ["paper", "scissors"]
+
+
+@pytest.mark.usefixtures("_known")
+def test_the_factors_of_a_feature_are_those_of_the_app():
+    on = house.build("sqlite://", GATEHOUSE_FEATURES="paper")
+    off = house.build("sqlite://")
+    assert (on.services.factors, off.services.factors) == ((PAPER,), ())
+    house.close(on)
+    house.close(off)
+
+
+def test_an_unknown_feature_in_the_settings_stops_the_app_when_it_is_built():
+    with pytest.raises(SettingsError, match="GATEHOUSE_FEATURES"):
+        house.build("sqlite://", GATEHOUSE_FEATURES="totp2")
