@@ -49,7 +49,7 @@ def test_rule_02_an_impossible_name_finds_nobody(connection, name):
     assert passwords.find_credential(connection, users.name_key(name)) is None
 
 
-def test_v10_3_3_an_id_is_never_reused(home):
+def test_an_id_is_never_reused(home):
     first = home.person("alice")
     home.change(sa.delete(schema.password))
     home.change(sa.delete(USER))
@@ -200,7 +200,7 @@ def test_a_link_that_was_never_made_is_none(connection, secret):
     assert tokens.consume_link(connection, tokens.RESET_PASSWORD, secret, 0) is None
 
 
-def test_v9_2_2_a_link_serves_its_purpose_alone(connection):
+def test_rule_31_a_link_serves_its_purpose_alone(connection):
     secret = issue(connection, make(connection, "alice"))
     assert tokens.find_link(connection, "verify_email", secret, 0) is None
     assert tokens.consume_link(connection, "verify_email", secret, 0) is None

@@ -64,7 +64,7 @@ def reason(outcome: object) -> Refusal | None:
     return outcome.reason if isinstance(outcome, Refused) else None
 
 
-def test_rule_14_v6_3_3_the_right_password_gives_a_pending_login_that_no_load_takes_for_a_session(guarded, alice):
+def test_rule_14_the_right_password_gives_a_pending_login_that_no_load_takes_for_a_session(guarded, alice):
     outcome = guarded.log_in()
     assert isinstance(outcome, FactorDue)
     assert outcome.fields == ("code",)
@@ -103,7 +103,7 @@ def test_a_wrong_answer_leaves_the_pending_login_and_is_recorded(guarded, alice,
     assert isinstance(answer(guarded, pending.secret, "one"), Issued)
 
 
-def test_v6_5_1_a_code_is_burnt_by_its_first_use(guarded):
+def test_rule_14_a_code_is_burnt_by_its_first_use(guarded):
     assert isinstance(answer(guarded, pend(guarded).secret, "one"), Issued)
     assert reason(answer(guarded, pend(guarded).secret, "one")) is Refusal.CREDENTIALS
     assert isinstance(answer(guarded, pend(guarded).secret, "two"), Issued)
@@ -187,7 +187,7 @@ def test_the_session_of_before_ends_when_the_login_is_complete_and_not_sooner(gu
 # --- counting ----------------------------------------------------------------------------------------------
 
 
-def test_63b_3_1_4_6_v6_6_3_guesses_of_the_factor_are_counted_and_survive_a_new_login(guarded, alice):
+def test_rule_08_guesses_of_the_factor_are_counted_and_survive_a_new_login(guarded, alice):
     pending = pend(guarded)
     assert [reason(answer(guarded, pending.secret, "wrong")) for _ in range(5)] == [Refusal.CREDENTIALS] * 5
     assert reason(answer(guarded, pending.secret, "one")) is Refusal.THROTTLED
@@ -238,7 +238,7 @@ def _answer(here: house.House, number: int, secret: str, code: str) -> str:
     return outcome.reason.name if isinstance(outcome, Refused) else "opened"
 
 
-def test_v2_3_4_v6_5_1_of_parallel_answers_with_one_code_exactly_one_opens_a_session(crowd, guarded):
+def test_v2_3_4_of_parallel_answers_with_one_code_exactly_one_opens_a_session(crowd, guarded):
     outcomes = crowd.rush(_answer, guarded, 30, pend(guarded).secret, "one", GATEHOUSE_THROTTLE="off")
     assert outcomes.count("opened") == 1
     assert guarded.count(SESSION) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -173,7 +174,10 @@ def test_rule_29_v2_3_3_what_raises_within_a_unit_leaves_neither_change_nor_row(
     assert home.verified() == len(home.events())
 
 
-def test_v16_2_5_no_row_of_any_deed_holds_a_secret(home):
+def test_v16_2_5_no_row_and_no_line_of_any_deed_holds_a_secret(open_house, caplog):
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "sqlalchemy.engine")  # before the engine is made, so that it logs its statements
+    home = open_house()
     stage = staged(home)
     known = [PASSWORD, WRONG, NEW, stage["secret"], stage["link"], stage["word"]]
     for act, _ in deeds(home, stage).values():
@@ -183,8 +187,9 @@ def test_v16_2_5_no_row_of_any_deed_holds_a_secret(home):
             continue
         known += [made] if isinstance(made, str) and len(made) > 15 else []
         known += [made.secret] if isinstance(made, Issued) else []
-    text = str(home.rows(sa.select(schema.event)))
+    text = str(home.rows(sa.select(schema.event))) + caplog.text
     assert len(known) >= 10
+    assert "INSERT INTO gatehouse_event" in text
     assert [secret for secret in known if secret in text] == []
 
 

@@ -131,7 +131,7 @@ def test_rule_31_a_link_dies_with_any_change_of_password_address_or_epoch(home, 
     assert isinstance(home.log_in(password=NEW), Refused)
 
 
-def test_63b_4_2_1_2_1_a_link_lives_half_an_hour_and_ten_minutes_in_the_strict_profile(home, alice, open_house):
+def test_rule_31_a_link_lives_half_an_hour_and_ten_minutes_in_the_strict_profile(home, alice, open_house):
     strict = open_house(GATEHOUSE_PROFILE="strict", GATEHOUSE_ARGON2="64,1,1")
     lasting = link_of(home)
     home.later(minutes=29, seconds=59)
