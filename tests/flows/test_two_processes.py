@@ -20,6 +20,8 @@ from tests.support.postgres import PostgresServer
 from tests.support.processes import ServerProcess, start_gunicorn
 from tests.support.visitor import Answer, Visitor, csrf_token
 
+pytestmark = pytest.mark.xdist_group("two processes")  # the servers of a database are started once
+
 NEW = "another quiet river"
 SLOW = "131072,12,1"  # a second or so
 
@@ -52,10 +54,7 @@ class Town:
         return visitor
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=pytest.mark.xdist_group(f"two {name}")) for name in ("sqlite", "postgresql")],
-)
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def town(request, run_folder, tmp_path_factory):
     """Return two servers of one worker each."""
     folder = tmp_path_factory.mktemp("town")
