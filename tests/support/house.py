@@ -223,18 +223,21 @@ def statements_of(house: House) -> Iterator[Statements]:
         del database.run_hot
 
 
-def hashes_of(house: House) -> list[float]:
-    """Note every piece of work of the hashing pool from now on; a list that grows."""
-    noted: list[float] = []
-    pool = house.services.hasher._pool
-    submit = pool._submit
+def hashes_of(house: House) -> list[str]:
+    """Note every hash and every check from now on, the dummy's too; a list that grows."""
+    noted: list[str] = []
+    hasher = house.services.hasher
+    check, make = hasher._check, hasher._hash
 
-    def noting(work: Any, *, is_inside: bool) -> Any:
-        future = submit(work, is_inside=is_inside)
-        noted.append(time.monotonic())
-        return future
+    def checking(digest: str, value: str) -> bool:
+        noted.append("check")
+        return check(digest, value)
 
-    pool._submit = noting  # type: ignore[method-assign]  # seen from outside
+    def making(value: str) -> str:
+        noted.append("hash")
+        return make(value)
+
+    hasher._check, hasher._hash = checking, making  # type: ignore[method-assign]  # seen from outside
     return noted
 
 

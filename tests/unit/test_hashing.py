@@ -132,6 +132,21 @@ def test_rule_09_the_dummy_has_the_scheme_and_cost_of_most_rows(method, pepper):
     assert held.verify(None, WORD) is Verdict.WRONG
 
 
+@pytest.mark.parametrize("method", ["argon2", "scrypt:8192:8:1", "pbkdf2:sha256:60000"])
+def test_rule_09_the_dummy_costs_what_a_wrong_password_costs(method):
+    held = hasher((16384, 2, 1))
+    digest = held.hash(WORD) if method == "argon2" else generate_password_hash(WORD, method=method)
+    held.imitate([digest])
+    known, unknown = (min(_seconds(held, given) for _ in range(5)) for given in (digest, None))
+    assert 0.5 < unknown / known < 2
+
+
+def _seconds(held: Hasher, digest: str | None) -> float:
+    before = time.process_time()
+    assert held.verify(digest, "wrong") is Verdict.WRONG
+    return time.process_time() - before
+
+
 def test_rule_09_without_rows_the_dummy_has_the_present_cost():
     held = hasher(DEARER)
     held.imitate([])
