@@ -178,18 +178,19 @@ class Terminal:
     """A person at a terminal: reads what is asked, types an answer."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
-        self.shown = ""
+        self.shown, self._read_up_to = "", 0
         self.pid, self._master = pty.fork()
         if self.pid == 0:  # pragma: no cover - the child becomes the program
             os.chdir(folder)
             os.execve(PROGRAM, [str(PROGRAM), *arguments], clean_environment({**SAFE, "TERM": "dumb"}))  # noqa: S606 - the program itself
 
     def wait_for(self, text: str) -> None:
-        """Read until the text is shown, once more than before."""
-        start, deadline = len(self.shown), time.monotonic() + 30
-        while text not in self.shown[start:]:
+        """Read until the text is shown, after what was waited for before."""
+        deadline = time.monotonic() + 30
+        while (found := self.shown.find(text, self._read_up_to)) < 0:
             assert time.monotonic() < deadline, self.shown
             self._read()
+        self._read_up_to = found + len(text)
 
     def type(self, line: str) -> None:
         """Type a line."""
@@ -222,6 +223,7 @@ def test_at_a_terminal_the_password_is_asked_twice_and_never_shown(program, app_
     terminal.wait_for("Repeat for confirmation")
     terminal.type("something else entirely")
     terminal.wait_for("do not match")
+    terminal.wait_for("Password for alice")  # only then is the echo off again
     terminal.type(PASSWORD)
     terminal.wait_for("Repeat for confirmation")
     terminal.type(PASSWORD)
