@@ -106,7 +106,9 @@ def _decide(
     before = checked.credential
     if before is None or not checked.verdict:
         return _failed(services, unit, checked, attempt.source)
-    now_stored = passwords.lock_credential(unit.connection, before.user_id)
+    now_stored = passwords.lock_credential(
+        unit.connection, before.user_id, services.sessions.owner(unit.connection, attempt.previous)
+    )
     if now_stored != before:
         return _failed(services, unit, checked, attempt.source)
     if before.temporary_until is not None:
@@ -231,7 +233,9 @@ def answer(services: Services, pending: str, field: str, value: str, attempt: At
     if charge.wait:
         return refused(Refusal.THROTTLED, wait=charge.wait)
     with services.unit() as unit:
-        credential = passwords.lock_credential(unit.connection, row.user_id)
+        credential = passwords.lock_credential(
+            unit.connection, row.user_id, services.sessions.owner(unit.connection, attempt.previous)
+        )
         row = services.sessions.load_pending(unit.connection, pending, unit.now)
         if row is None or credential is None or not credential.is_active or credential.epoch != row.epoch:
             return refused(Refusal.GONE)
@@ -263,7 +267,9 @@ def vouched(services: Services, user_id: int, attempt: Attempt, *, is_fresh: boo
         is_fresh: whether the host saw a proof just now.
     """
     with services.unit() as unit:
-        credential = passwords.lock_credential(unit.connection, user_id)
+        credential = passwords.lock_credential(
+            unit.connection, user_id, services.sessions.owner(unit.connection, attempt.previous)
+        )
         if credential is None or not credential.is_active:
             unit.record(Event("login.failed", APP, user_id, attempt.source, outcome="refused"))
             return refused(Refusal.CREDENTIALS)

@@ -38,6 +38,7 @@ def one(services: Services, identity: Identity, public_id: str, source: Source) 
 def others(services: Services, identity: Identity, source: Source) -> int:
     """End one's own sessions but the present one; return how many."""
     with services.unit() as unit:
+        users.find(unit.connection, identity.user_id, lock=True)  # before any session row: one order everywhere
         ended = services.sessions.store.drop_all(unit.connection, identity.user_id, but=identity.session_id)
         _record(unit, Actor.of(identity), identity.user_id, source, ended, "")
         return len(ended)

@@ -92,11 +92,12 @@ class Gate:
         return self._is_ready
 
     def stand_first(self, app: Flask) -> None:
-        """Run before every other before_request, those of extensions initialised earlier too (rule 19)."""
-        functions = app.before_request_funcs.setdefault(None, [])
-        if self.before_request in functions:
-            functions.remove(self.before_request)
-        functions.insert(0, self.before_request)
+        """Run before every other before_request, those of extensions initialised earlier too (rule 19).
+
+        The list is replaced, never changed: a request in another thread may be walking through it.
+        """
+        others = [function for function in app.before_request_funcs.get(None, ()) if function != self.before_request]
+        app.before_request_funcs[None] = [self.before_request, *others]
 
     def _check_csrf(self, guard: Guard) -> ResponseReturnValue | None:
         if guard.is_csrf_exempt or current_app.config.get("WTF_CSRF_ENABLED") is False:
@@ -115,6 +116,8 @@ class Gate:
         if state.owed and response.status_code < 400 and not state.owed <= state.authorized:  # noqa: PLR2004
             self._withhold(state, response)
         try:
+            if response.is_streamed and not response.direct_passthrough:
+                _ = state.identity  # its body may ask who is there after the headers have left
             self._settle(state, response)
         except DatabaseUnavailableError:
             _turn_into(response, respond.plain(503, "The service is not available at the moment.", wait=5_000_000))

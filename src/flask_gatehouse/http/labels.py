@@ -57,6 +57,7 @@ class Label:
             async def guarded_async(*args: Any, **kwargs: Any) -> Any:
                 if label not in here().passed:
                     enforce(label.requirement)
+                    _owe(label.requirement)
                 return await view(*args, **kwargs)
 
             return cast("V", self._mark(view, guarded_async))
@@ -65,6 +66,7 @@ class Label:
         def guarded(*args: Any, **kwargs: Any) -> Any:
             if label not in here().passed:
                 enforce(label.requirement)
+                _owe(label.requirement)
             return view(*args, **kwargs)
 
         return cast("V", self._mark(view, guarded))
@@ -76,6 +78,12 @@ class Label:
             if hasattr(function, "__dict__"):
                 function.__dict__.setdefault(LOST, []).append(wrapper)
         return wrapper
+
+
+def _owe(requirement: Requirement) -> None:
+    """Remember that an object rule narrows what a guarded helper was asked for (rule 23)."""
+    state = here()
+    state.owed = state.owed | (state.wired.services.policy.ruled(requirement.permissions) - requirement.listed)
 
 
 def wrapped_chain(view: Callable[..., Any]) -> Iterator[Callable[..., Any]]:

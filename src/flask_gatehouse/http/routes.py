@@ -134,7 +134,7 @@ class RouteTable:
         inherited = [label for blueprint, label in self._openings.protected if self._is_in(endpoint, blueprint)]
         own = list(_labels(view))
         view_class = getattr(view, "view_class", None)
-        if view_class is not None and not issubclass(view_class, MethodView):
+        if view_class is not None:
             own += _labels(view_class.dispatch_request)  # one view for all methods, wherever these are named
         guard = self._combine(endpoint, [*own, *inherited], view)
         methods = self._method_guards(endpoint, view, [*own, *inherited])

@@ -79,12 +79,19 @@ def find_credential_of(connection: Connection, user_id: int) -> Credential | Non
     return None if row is None else Credential(*row)
 
 
-def lock_credential(connection: Connection, user_id: int) -> Credential | None:
+def lock_credential(connection: Connection, user_id: int, also: int | None = None) -> Credential | None:
     """Return user and digest by id, the user row locked until the transaction ends.
 
     Locked first and read then: in one statement PostgreSQL would show the digest as it was before the wait.
+
+    Args:
+        connection: the flow's transaction.
+        user_id: whose.
+        also: another user whose sessions the flow ends; both are locked in one order, so that no two flows wait for
+            each other.
     """
-    connection.execute(select(user.c.id).where(user.c.id == user_id).with_for_update())
+    ids = {user_id} if also is None else {user_id, also}
+    connection.execute(select(user.c.id).where(user.c.id.in_(sorted(ids))).order_by(user.c.id).with_for_update())
     return find_credential_of(connection, user_id)
 
 

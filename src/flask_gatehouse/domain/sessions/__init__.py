@@ -219,7 +219,6 @@ class Sessions:
             is_remembered: whether it lives as long as "remember me" says.
             is_pending: whether a second factor is still due.
         """
-        self.store.purge_expired(connection, now)
         ended = self.store.drop_oldest(connection, user_id, keep=self._most - 1, is_pending=is_pending)
         is_remembered = is_remembered and bool(self.life.remember)
         secret = new_secret()
@@ -239,6 +238,7 @@ class Sessions:
             data=data,
         )
         self.store.insert(connection, row, secret_digest(secret))
+        self.store.purge_expired(connection, now)  # last: nothing is waited for while strangers' rows are held
         return Issued(secret, row.public_id, user_id, is_remembered, ended)
 
     def _life_of(self, *, is_remembered: bool, is_pending: bool) -> int:
@@ -280,6 +280,10 @@ class Sessions:
         if not self.store.rotate(connection, changed, secret_digest(secret), with_data=data is not None):
             return None
         return Issued(secret, session.public_id, session.user_id, session.is_remembered, ended)
+
+    def owner(self, connection: Connection, secret: str) -> int | None:
+        """Return whose session a secret opens, or None."""
+        return self.store.owner(connection, secret_digest(secret)) if secret else None
 
     def end_by_secret(self, connection: Connection, secret: str) -> bool:
         """Delete the session of a secret."""
