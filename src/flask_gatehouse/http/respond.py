@@ -131,7 +131,7 @@ def invalid(form: FlaskForm, template: str, **context: object) -> Response:
     """Answer fields that cannot be taken: 422, the texts beside the fields."""
     errors = {name: [str(text) for text in texts] for name, texts in form.errors.items() if name}
     if wants_program():
-        return problem(422, Refusal.FIELD.value, errors=errors)
+        return problem(422, Refusal.FIELD.value, detail=" ".join(map(str, form.form_errors)), errors=errors)
     return page(template, 422, form=form, errors=errors, **context)
 
 
