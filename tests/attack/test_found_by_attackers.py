@@ -9,7 +9,7 @@ from flask import Response, stream_with_context
 from flask.views import MethodView
 
 from flask_gatehouse import current_user, public, requires, role_required
-from flask_gatehouse.domain.sessions import Session
+from flask_gatehouse.domain.sessions import Issued, Session
 from flask_gatehouse.flows import account, login, revoke
 from flask_gatehouse.http.context import WIRED
 from flask_gatehouse.kernel.identity import Identity, Source
@@ -94,6 +94,7 @@ def test_v15_4_3_a_password_change_and_ended_sessions_do_not_wait_for_each_other
 
     def entered(name: str) -> tuple[str, Identity]:
         issued = login.begin(services, name, PASSWORD, login.Attempt(here))
+        assert isinstance(issued, Issued)
         found = services.sessions.load(issued.secret, "", services.clock.now())
         assert isinstance(found, Session)
         return issued.secret, found.identity

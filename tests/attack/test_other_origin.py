@@ -228,5 +228,4 @@ def test_v3_4_8_a_page_that_opens_us_cannot_reach_the_window(app, alice, hostile
         alice.click("button")
     opened.value.wait_for_load_state()
     assert opened.value.evaluate("window.opener") is None
-    assert alice.evaluate("window.other.closed") is True  # severed: to the opener it looks closed
     assert not opened.value.is_closed()

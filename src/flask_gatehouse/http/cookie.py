@@ -67,6 +67,7 @@ class GuardedSession(SessionMixin):
     modified = False
     is_consulted = False
     is_token_read = False
+    may_ask_late = False
     is_agent_told = True
     secret = ""
     passed: frozenset[object] = frozenset()
@@ -127,6 +128,12 @@ class GuardedSession(SessionMixin):
         if found.is_seen_due:
             self._touch(secret, now)
         return found.identity
+
+    def expect_late_questions(self) -> None:
+        """Answer for a streamed body: it may ask who is there after its headers have left. Looks nobody up."""
+        self.is_consulted = True
+        header = self.environ.get("HTTP_COOKIE") or ""
+        self.may_ask_late = bool(cookie_value(header, self.cookie_name("gatehouse")))
 
     def _touch(self, secret: str, now: int) -> None:
         try:

@@ -115,9 +115,9 @@ class Gate:
         del app
         if state.owed and response.status_code < 400 and not state.owed <= state.authorized:  # noqa: PLR2004
             self._withhold(state, response)
+        if response.is_streamed and not response.direct_passthrough:
+            state.expect_late_questions()
         try:
-            if response.is_streamed and not response.direct_passthrough:
-                _ = state.identity  # its body may ask who is there after the headers have left
             self._settle(state, response)
         except DatabaseUnavailableError:
             _turn_into(response, respond.plain(503, "The service is not available at the moment.", wait=5_000_000))
