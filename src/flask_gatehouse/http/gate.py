@@ -115,7 +115,7 @@ class Gate:
         del app
         if state.owed and response.status_code < 400 and not state.owed <= state.authorized:  # noqa: PLR2004
             self._withhold(state, response)
-        if response.is_streamed and not response.direct_passthrough:
+        if response.status_code < 300 and response.is_streamed and not response.direct_passthrough:  # noqa: PLR2004
             state.expect_late_questions()
         try:
             self._settle(state, response)
