@@ -18,7 +18,15 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 GUEST_PAGES = ("/", "/login", "/register", "/reset-password/gone")
 OWN_PAGES = (
-    *("/protected", "/account", "/account/password", "/account/sessions", "/account/activity", "/reauthenticate"),
+    *(
+        "/protected",
+        "/account",
+        "/account/password",
+        "/account/security",
+        "/account/sessions",
+        "/account/activity",
+        "/reauthenticate",
+    ),
     *("/admin", "/admin/users", "/admin/users/1", "/admin/users/2", "/admin/users/99", "/admin/users?search=%00"),
 )
 

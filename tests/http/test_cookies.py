@@ -283,7 +283,15 @@ def test_v3_3_4_the_session_id_is_nowhere_but_in_its_cookie(build):
     secret = cookie(client)
     assert secret not in answer.text
     assert [name for name, value in answer.headers if secret in value] == ["Set-Cookie"]
-    for path in ("/account", "/account/sessions", "/account/activity", "/account/password", "/admin", "/admin/users/1"):
+    for path in (
+        "/account",
+        "/account/sessions",
+        "/account/activity",
+        "/account/password",
+        "/account/security",
+        "/admin",
+        "/admin/users/1",
+    ):
         shown = client.get(path)
         assert shown.status_code == 200
         assert secret not in f"{shown.headers}{shown.text}"

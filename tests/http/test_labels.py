@@ -107,8 +107,9 @@ def test_v8_2_1_each_label_lets_in_whom_it_names_and_nobody_else(app, prefix):
     statuses = {
         name: {role: person.get(f"{prefix}/{name}").status_code for role, person in people.items()} for name in LABELS
     }
+    refused = dict.fromkeys(LABELS, 403) | {"two-factors": 302}  # to where one is enrolled
     assert statuses == {
-        name: {role: 200 if role in LET_IN[name] else 403 for role in sorted(ANYONE)} for name in LABELS
+        name: {role: 200 if role in LET_IN[name] else refused[name] for role in sorted(ANYONE)} for name in LABELS
     }
 
 
@@ -163,10 +164,15 @@ def test_a_permission_with_freshness_needs_both(app, clock):
     assert baker.get("/sync/refund-fresh").location == "/reauthenticate?next=/sync/refund-fresh"
 
 
-def test_a_demanded_second_factor_that_nobody_has_enrolled_is_said_so(app):
+def test_a_demanded_second_factor_that_nobody_has_enrolled_leads_to_where_one_is_enrolled(app):
     person = come_in(app)
-    assert person.get("/sync/two-factors").status_code == 403
-    assert problem(person.get("/sync/two-factors", headers=JSON))["type"].endswith("/enrol")
+    answer = person.get("/sync/two-factors")
+    assert (answer.status_code, answer.location) == (302, "/account/security?next=/sync/two-factors")
+    assert "needs a second factor, and you have enrolled none" in person.get(answer.location).text
+    assert "needs a second factor" not in person.get("/account/security").text
+    refused = person.get("/sync/two-factors", headers=JSON)
+    assert refused.status_code == 403
+    assert problem(refused)["type"].endswith("/enrol")
 
 
 def test_63b_2_2_1_1_a_password_and_something_one_has_reach_level_two(build):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from flask_gatehouse.flows import administer
+from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.identity import CLI, Actor, Source
+from tests.http.people import CodeFactor
 from tests.support.people import (
     HOUR,
     PASSWORD,
@@ -36,7 +40,9 @@ def is_inside(client):
     return client.get("/protected").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/account", "/account/password", "/account/sessions", "/account/activity"])
+@pytest.mark.parametrize(
+    "path", ["/account", "/account/password", "/account/security", "/account/sessions", "/account/activity"]
+)
 def test_a_guest_is_led_to_the_login_page_and_back(make_app, path):
     client = make_app().test_client()
     assert client.get(path).location == f"/login?next={path}"
@@ -70,6 +76,29 @@ def test_an_address_that_cannot_be_one_is_refused_beside_the_field(make_app, dat
         answer = submit(client, "/account", email=email)
         assert answer.status_code == 422, email
         assert Elements(answer.get_data(as_text=True)).field("email")["aria-invalid"] == "true"
+
+
+# --- security -----------------------------------------------------------------------------------------------
+
+
+def test_the_security_page_says_when_the_password_was_chosen_and_which_factors_there_are(make_app):
+    app = make_app()
+    client = newcomer(app, "alice")
+    factor, wired = CodeFactor(), app.extensions["gatehouse_wired"]
+    wired.services = replace(wired.services, factors=(factor,))
+    shown = client.get("/account/security?next=/protected").get_data(as_text=True)
+    assert f'Chosen <time datetime="{as_text(wired.services.clock.now())[:10]}' in shown
+    assert "not enrolled" in shown
+    assert 'role="alert"' in shown
+    factor.holders.add(1)
+    shown = client.get("/account/security?next=/protected").get_data(as_text=True)
+    assert ">enrolled<" in shown
+    assert 'role="alert"' not in shown
+
+
+def test_the_security_page_names_no_factor_where_the_site_offers_none(make_app):
+    client = newcomer(make_app(), "alice")
+    assert "This site offers no second factor." in client.get("/account/security").get_data(as_text=True)
 
 
 # --- password ----------------------------------------------------------------------------------------------

@@ -18,7 +18,14 @@ from tests.support.people import Elements, logged_in, make_person, newcomer, ser
 from tests.support.visitor import submit
 
 GUEST_PAGES = ("/login", "/register", "/reset-password/<link>", "/reset-password/gone")
-OWN_PAGES = ("/account", "/account/password", "/account/sessions", "/account/activity", "/reauthenticate")
+OWN_PAGES = (
+    "/account",
+    "/account/password",
+    "/account/security",
+    "/account/sessions",
+    "/account/activity",
+    "/reauthenticate",
+)
 ADMIN_PAGES = ("/admin", "/admin/users", "/admin/users/1", "/admin/users/2", "/admin/users/99")
 REFUSALS = ("/admin/users?search=%00", "/account/activity?before=x")
 CHOOSING = ("/register", "/account/password", "/reset-password/<link>")

@@ -239,6 +239,7 @@ def test_v8_2_1_every_page_of_gatehouse_is_guarded_as_written_here(build):
         "gatehouse.reauthenticate": "login",
         "gatehouse.register": "public",
         "gatehouse.reset_password": "public",
+        "gatehouse.security": "login",
         "gatehouse.sessions": "login",
         "gatehouse.static": "public (static files)",
         "static": "public (static files)",

@@ -187,11 +187,11 @@ def stale(endpoint: str = "gatehouse.reauthenticate") -> Response:
 
 
 def enrol() -> Response:
-    """Answer an identity that lacks the factor a route demands."""
-    detail = "This needs a second factor, and none is enrolled."
+    """Answer an identity that lacks the factor a route demands: lead to where one is enrolled, with the way back."""
     if wants_program():
+        detail = "This needs a second factor, and none is enrolled."
         return problem(403, "enrol a second factor", kind="enrol", detail=detail)
-    return message(403, "A second factor is needed", detail)
+    return login_redirect("gatehouse.security")
 
 
 def forbidden(decision: Decision, *, explain: bool) -> NoReturn:

@@ -30,6 +30,7 @@ PAGES: tuple[tuple[str, str, RouteCallable], ...] = (
 
 SHOWN: tuple[tuple[str, str, RouteCallable], ...] = (
     ("/account", "account", account.profile),
+    ("/account/security", "security", account.security),
     ("/account/sessions", "sessions", account.list_sessions),
     ("/account/activity", "activity", account.activity),
 )

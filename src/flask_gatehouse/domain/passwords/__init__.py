@@ -26,6 +26,7 @@ __all__ = [
     "PasswordRules",
     "Verdict",
     "count_schemes",
+    "find_changed_at",
     "find_credential",
     "find_credential_of",
     "forget",
@@ -77,6 +78,12 @@ def find_credential_of(connection: Connection, user_id: int) -> Credential | Non
     """Return user and digest by id."""
     row = connection.execute(_QUERY.where(user.c.id == user_id)).one_or_none()
     return None if row is None else Credential(*row)
+
+
+def find_changed_at(connection: Connection, user_id: int) -> Instant | None:
+    """Return when the user's password was last chosen, or None where there is none."""
+    query = select(password.c.changed_at).where(password.c.user_id == user_id)
+    return connection.execute(query).scalar_one_or_none()
 
 
 def lock_credential(connection: Connection, user_id: int, also: int | None = None) -> Credential | None:
