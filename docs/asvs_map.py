@@ -24,7 +24,7 @@ SO_FAR = "so far only"
 """Begins the reason of a row that more tests will complete: look at it again when they come."""
 TEST = re.compile(r"\btest_\w+")
 ASVS_ID = re.compile(r"v(\d+)_(\d+)_(\d+)(?![0-9])")
-NIST_ID = re.compile(r"63b((?:_(?:b(?=_\d)|\d+))+)")
+NIST_ID = re.compile(r"63b((?:_(?:b(?=_\d)|\d+(?![\db])))+)")
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ def test_every_test_that_bears_an_id_stands_in_its_row():
         ("test_63b_3_2_12_1_20_sessions", ["63B-3.2.12-1"]),
         ("test_v6_2_1_63b_3_1_1_2_1_short_ones", ["V6.2.1", "63B-3.1.1.2-01"]),
         ("test_63b_b_3_1_verification", ["63B-B.3-1"]),
+        ("test_63b_3_2_2_1_63b_3_2_2_2_disabled", ["63B-3.2.2-1", "63B-3.2.2-2"]),
         ("test_a_session_ends", []),
     ],
 )

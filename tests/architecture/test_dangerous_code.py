@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.architecture.source import calls, dotted, findings, imports, is_found, modules, templates
+from tests.support import SOURCE
 
 SHELLS = re.compile(r"os\.(system|popen|exec\w*|spawn\w*|posix_spawn\w*)|subprocess\.\w+|pty\.spawn")
 DYNAMIC = {"eval", "exec", "compile", "__import__", "builtins.eval", "builtins.exec", "code.interact"}
@@ -48,6 +49,16 @@ HOSTILE_TEXTS = tuple(
     for tail in ("", "!", "\x00")
 )
 
+# Every place that may use a primitive; all else asks the key ring or the hashing pool.
+CRYPTOGRAPHY = {
+    "argon2": ("domain/passwords/hashing.py",),
+    "hashlib": ("domain/audit.py", "domain/passwords/hashing.py", "http/cookie.py", "kernel/keys.py"),
+    "hmac": ("domain/passwords/hashing.py", "kernel/keys.py", "web/login.py"),
+    "itsdangerous": ("http/context.py", "http/cookie.py"),
+    "secrets": ("flows/reset_password.py", "http/cookie.py", "kernel/keys.py"),
+    "cryptography": (),
+    "ssl": (),
+}
 # Statements with names that the file itself holds: connection pragmas, the table of Alembic's revision.
 WRITES_OWN_SQL = ("kernel/database.py", "migrations/__init__.py")
 # The demo program is one file that a reader takes in at a glance, its pages included; they are constants.
@@ -111,6 +122,30 @@ def test_v1_3_12_no_regular_expression_backtracks_explosively():
         if (seconds := _fastest(pattern, method, text)) > REGEX_SECONDS
     ]
     assert slow == []
+
+
+def test_v11_2_1_63b_2_1_2_1_v15_2_5_cryptography_is_vetted_and_stands_where_it_is_expected():
+    used = {
+        (name.partition(".")[0], module.path)
+        for module in modules()
+        for name, _ in imports(module.tree)
+        if name.partition(".")[0] in CRYPTOGRAPHY
+    }
+    assert used == {(name, path) for name, paths in CRYPTOGRAPHY.items() for path in paths}
+    hashes = {
+        node.attr
+        for module in modules()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "hashlib"
+    }
+    assert hashes == {"sha256"}
+
+
+def test_v15_3_6_the_script_merges_no_objects_and_names_no_property_by_data():
+    script = (SOURCE / "static" / "gatehouse.js").read_text(encoding="utf-8")
+    merges = r"__proto__|prototype|Object\.assign|Object\.defineProp|Reflect\.|lodash|jQuery"
+    assert re.findall(merges, script) == []
+    assert re.findall(r"\w\[[^\]]+\]\s*=[^=]", script) == []
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def test_a_newer_link_kills_the_older(run):
     assert reset_password.find(run.services, second) == "alice"
 
 
-def test_v6_4_1_a_temporary_password_works_once_and_must_be_replaced(run):
+def test_v6_4_1_63b_3_1_1_2_09_63b_3_2_1_1_a_temporary_password_works_once_and_must_be_replaced(run):
     run.create("alice")
     log_in(run)
     temporary = run.json("user", "reset", "alice", "--temporary")["temporary_password"]

@@ -164,7 +164,7 @@ def test_rule_27_who_knows_why_a_head_was_not_sealed_goes_on_from_a_later_one(ch
     assert found_at(careless, known) == 4
 
 
-def test_rule_27_the_head_is_emitted_to_the_log_on_a_schedule(home, caplog):
+def test_rule_27_v16_4_3_the_head_is_emitted_to_the_log_on_a_schedule(home, caplog):
     caplog.set_level(logging.INFO, "flask_gatehouse.audit")
     events = [Event("logout", APP)] * (audit.EMIT_EVERY - 1)
     with home.services.unit() as unit:

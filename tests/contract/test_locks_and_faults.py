@@ -307,7 +307,7 @@ def test_a_connection_that_the_server_dropped_is_replaced_without_a_word(postgre
     database.close()
 
 
-def test_v15_4_3_a_row_lock_that_is_not_let_go_is_told_as_such(postgres_url):
+def test_v13_2_6_v15_4_3_a_row_lock_that_is_not_let_go_is_told_as_such(postgres_url):
     databases.migrate(postgres_url)
     database = Database(open_engine(postgres_url))
     with database.unit() as connection:

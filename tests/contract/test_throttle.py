@@ -90,7 +90,7 @@ def test_rule_08_a_streak_ends_a_day_after_the_last_wrong_answer_for_users_and_n
         assert home.counter(key)[0] == 1
 
 
-def test_rule_08_63b_3_2_2_1_the_count_to_a_hundred_is_kept_apart_and_outlives_the_streak(home):
+def test_rule_08_63b_3_2_2_1_63b_3_2_2_2_the_count_to_a_hundred_is_kept_apart_and_outlives_the_streak(home):
     for number in range(100):
         charge = spend(home)
         assert (charge.wait, charge.is_disabled) == (0, False), number
@@ -98,7 +98,7 @@ def test_rule_08_63b_3_2_2_1_the_count_to_a_hundred_is_kept_apart_and_outlives_t
     assert home.counter(KEY)[:2] == (1, 100)
     assert spend(home).is_disabled
     home.later(days=3650)
-    assert spend(home).is_disabled  # waiting changes nothing (63B-3.2.2-2)
+    assert spend(home).is_disabled  # waiting changes nothing
 
 
 def test_63b_3_2_2_3_each_authenticator_has_a_count_of_its_own(home):

@@ -394,7 +394,7 @@ def test_v14_1_1_every_column_has_a_class():
         FROM_CODE.class_of("gatehouse_user", "a_column_nobody_classified")
 
 
-def test_v14_1_2_every_class_says_how_it_is_kept():
+def test_v14_1_2_63b_5_3_1_every_class_says_how_it_is_kept():
     rows = pages.table(pages.section(pages.page("reference/database.md"), "What each class is given"))
     assert {row["class"] for row in rows} == set(FROM_CODE.COLUMN_CLASSES)
     assert all(all(row.values()) for row in rows)

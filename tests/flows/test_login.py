@@ -234,7 +234,7 @@ def test_v6_4_1_a_temporary_password_opens_no_session_and_works_once(home, alice
     ]
 
 
-def test_v6_4_1_a_temporary_password_ends_after_a_day(home, alice):
+def test_v6_4_1_63b_4_4_1_a_temporary_password_ends_after_a_day(home, alice):
     word = temporary(home)
     home.later(hours=24)
     assert isinstance(home.log_in(password=word), Refused)

@@ -174,7 +174,7 @@ def test_rule_29_v2_3_3_what_raises_within_a_unit_leaves_neither_change_nor_row(
     assert home.verified() == len(home.events())
 
 
-def test_v16_2_5_no_row_and_no_line_of_any_deed_holds_a_secret(open_house, caplog):
+def test_v16_2_5_v14_2_4_no_row_and_no_line_of_any_deed_holds_a_secret(open_house, caplog):
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, "sqlalchemy.engine")  # before the engine is made, so that it logs its statements
     home = open_house()

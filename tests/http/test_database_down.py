@@ -59,7 +59,7 @@ def is_unavailable(answer):
     return True
 
 
-def test_v16_5_2_v16_5_3_a_stopped_server_is_503_for_all_that_need_it_and_recovers_by_itself(
+def test_v16_3_4_v16_5_2_v16_5_3_a_stopped_server_is_503_for_all_that_need_it_and_recovers_by_itself(
     fallen, own_postgres, caplog
 ):
     alice, guest = fallen.extensions["alice"], fallen.test_client()

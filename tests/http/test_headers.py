@@ -54,7 +54,7 @@ def app(build):
     return build(pages, PROPAGATE_EXCEPTIONS=False)
 
 
-def test_v3_4_4_v3_4_6_v3_4_8_v3_5_8_every_answer_bears_the_fixed_headers(app):
+def test_v3_4_4_v3_4_5_v3_4_6_v3_4_8_v3_5_8_every_answer_bears_the_fixed_headers(app):
     guest = app.test_client()
     for path, status in EVERY_ANSWER.items():
         answer = guest.get(path, buffered=True)

@@ -49,7 +49,7 @@ def show(make_app):
 
 
 @pytest.mark.parametrize("path", WITH_PASSWORD)
-def test_v6_2_6_v6_2_7_passwords_are_masked_and_managers_are_welcome(show, path):
+def test_v6_2_6_v6_2_7_63b_3_1_1_2_19_passwords_are_masked_and_managers_are_welcome(show, path):
     html = show(path)
     inputs = Elements(html).named("input")
     secrets = [field for field in inputs if field["name"] in {"password", "confirm", "current"}]

@@ -255,7 +255,7 @@ def test_throttled_is_429_and_says_when_to_come_back(app):
     assert int(told.headers["Retry-After"]) >= 1
 
 
-def test_v15_2_2_a_full_hashing_pool_is_503_and_says_when_to_come_back(app):
+def test_v15_2_2_v15_4_4_a_full_hashing_pool_is_503_and_says_when_to_come_back(app):
     add_user(app)
     client = app.test_client()
     token, done = token_of(client), Event()

@@ -131,6 +131,6 @@ def test_63b_3_1_1_2_15_63b_3_1_1_2_17_a_refusal_says_why_and_how_to_choose():
 
 
 @given(st.text(string.ascii_letters, min_size=8, max_size=80))
-def test_rule_10_ones_own_name_is_refused_in_any_case(name):
+def test_rule_10_v6_2_11_ones_own_name_is_refused_in_any_case(name):
     for value in (name, name.upper(), name.swapcase()):
         refused(value, username=name)

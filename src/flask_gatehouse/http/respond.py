@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SECOND = 1_000_000
 PROBLEM = "urn:flask-gatehouse:problem"
 DATABASE_RETRY_SECONDS = 5
+DATA_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
+"""Content-Security-Policy of what programs get: opened as a page it runs and loads nothing (ASVS V3.2.1)."""
 
 STATUS = {
     Refusal.CREDENTIALS: 401,
@@ -94,10 +96,16 @@ def problem(
     body: dict[str, object] = {"type": f"{PROBLEM}/{kind}" if kind else "about:blank", "title": title, "status": status}
     body |= {"detail": detail} if detail else {}
     body |= {"errors": errors} if errors else {}
-    response = Response(json.dumps(body), status, content_type="application/problem+json")
+    response = _data(body, status, "application/problem+json")
     if status == 401:  # noqa: PLR2004 - RFC 9110: a 401 names its challenge
         response.headers["WWW-Authenticate"] = 'Session realm="gatehouse"'
     return _with_wait(response, wait)
+
+
+def _data(body: dict[str, object], status: int, content_type: str) -> Response:
+    response = Response(json.dumps(body), status, content_type=content_type)
+    response.headers["Content-Security-Policy"] = DATA_POLICY
+    return response
 
 
 def _with_wait(response: Response, wait: int) -> Response:
@@ -112,7 +120,7 @@ def done(target: str, status_program: int = 200, **data: object) -> Response:
         return make_response(redirect(target, 303))
     if status_program == 204:  # noqa: PLR2004 - No Content
         return Response(status=204)
-    return Response(json.dumps({"next": target, **data}), status_program, content_type="application/json")
+    return _data({"next": target, **data}, status_program, "application/json")
 
 
 def refused(refusal: Refused, template: str, **context: object) -> Response:
