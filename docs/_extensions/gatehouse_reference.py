@@ -76,11 +76,30 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
     "security": frozenset(
         {"*.state", "*.epoch", "*.is_pending", "*.is_remembered", "*.proofs", "*.expires_at", "*.temporary_until"}
         | {"*.role", "*.permission", "*.until_at", "*.granted_by", "*.purpose", "*.kind", "*.outcome"}
-        | {"*.count", "*.total", "*.ends_at", "*.blocked_until", "*.refunded_until", "*.hash", "*.mac"}
+        | {
+            "*.count",
+            "*.total",
+            "*.ends_at",
+            "*.blocked_until",
+            "*.refunded_until",
+            "*.judging",
+            "*.refused",
+            "*.hash",
+            "*.mac",
+        }
     ),
     "plain": frozenset(
         {"*.id", "*.public_id", "*.user_id", "*.actor_id", "*.session_id", "*.request_id", "*.event_id", "*.name"}
-        | {"*.at", "*.created_at", "*.seen_at", "*.changed_at", "*.granted_at"}
+        | {
+            "*.at",
+            "*.created_at",
+            "*.seen_at",
+            "*.changed_at",
+            "*.granted_at",
+            "*.sealed_at",
+            "*.first_id",
+            "*.last_id",
+        }
     ),
 }
 """How sensitive a column is: `*.name` for every table, `table.name` for one."""

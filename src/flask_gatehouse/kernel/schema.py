@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 from sqlalchemy import (
     event as sqlalchemy_event,
@@ -28,7 +29,7 @@ from sqlalchemy import (
 
 from .errors import SchemaOutdatedError
 
-REVISION = "0001"
+REVISION = "0002"
 VERSION_TABLE = "gatehouse_version"
 PREFIX = "gatehouse_"
 
@@ -150,8 +151,24 @@ counter = Table(
     Column("ends_at", BigInteger, nullable=False),
     Column("blocked_until", BigInteger, nullable=False, default=0),
     Column("refunded_until", BigInteger, nullable=False, default=0),
+    Column("judging", Integer, nullable=False, server_default="0"),
+    Column("refused", Integer, nullable=False, server_default="0"),
     Index("ix_gatehouse_counter_ends_at", "ends_at"),
     comment="the throttle's counters",
+)
+
+device = Table(
+    "gatehouse_device",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("user_id", Id, ForeignKey("gatehouse_user.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    UniqueConstraint("digest", "user_id"),
+    Index("ix_gatehouse_device_user_id", "user_id"),
+    sqlite_autoincrement=True,
+    comment="known browsers: one that a user has logged in with; only the digest of its cookie is stored",
 )
 
 link = Table(
@@ -185,6 +202,9 @@ event = Table(
     Column("hash", LargeBinary(32), nullable=False),
     Index("ix_gatehouse_event_user_id_id", "user_id", "id"),
     Index("ix_gatehouse_event_kind_id", "kind", "id"),
+    Index("ix_gatehouse_event_address_id", "address", "id"),
+    Index("ix_gatehouse_event_at", "at"),
+    Index("ix_gatehouse_event_kind_at", "kind", "at"),
     comment="the audit log: only ever inserted into and read",
 )
 
@@ -196,6 +216,17 @@ chain_head = Table(
     Column("hash", LargeBinary(32), nullable=False),
     Column("mac", LargeBinary(32), nullable=False),
     comment="the last link of the audit chain, with a MAC by the key ring",
+)
+
+segment = Table(
+    "gatehouse_audit_segment",
+    metadata,
+    Column("last_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_id", BigInteger, nullable=False),
+    Column("hash", LargeBinary(32), nullable=False),
+    Column("sealed_at", BigInteger, nullable=False),
+    Column("mac", LargeBinary(32), nullable=False),
+    comment="stretches of the audit chain that were exported and deleted; the chain goes on from the newest",
 )
 
 

@@ -1,0 +1,59 @@
+"""Known browsers, attempts that are still judged, sealed stretches of the audit log and indexes to search it."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+SEARCHED = {
+    "ix_gatehouse_event_address_id": ["address", "id"],
+    "ix_gatehouse_event_at": ["at"],
+    "ix_gatehouse_event_kind_at": ["kind", "at"],
+}
+
+
+def upgrade() -> None:
+    """Add two tables, two columns of counters and three indexes."""
+    for name in ("judging", "refused"):
+        op.add_column("gatehouse_counter", sa.Column(name, sa.Integer(), server_default="0", nullable=False))
+    _add_devices()
+    op.create_table(
+        "gatehouse_audit_segment",
+        sa.Column("last_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("first_id", sa.BigInteger(), nullable=False),
+        sa.Column("hash", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("sealed_at", sa.BigInteger(), nullable=False),
+        sa.Column("mac", sa.LargeBinary(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("last_id", name=op.f("pk_gatehouse_audit_segment")),
+        comment="stretches of the audit chain that were exported and deleted; the chain goes on from the newest",
+    )
+    for name, columns in SEARCHED.items():
+        op.create_index(name, "gatehouse_event", columns, unique=False)
+
+
+def _add_devices() -> None:
+    op.create_table(
+        "gatehouse_device",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("user_id", ID, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["user_id"],
+            ["gatehouse_user.id"],
+            name=op.f("fk_gatehouse_device_user_id_gatehouse_user"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_gatehouse_device")),
+        sa.UniqueConstraint("digest", "user_id", name=op.f("uq_gatehouse_device_digest_user_id")),
+        sqlite_autoincrement=True,
+        comment="known browsers: one that a user has logged in with; only the digest of its cookie is stored",
+    )
+    op.create_index("ix_gatehouse_device_user_id", "gatehouse_device", ["user_id"], unique=False)
