@@ -76,17 +76,8 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
     "security": frozenset(
         {"*.state", "*.epoch", "*.is_pending", "*.is_remembered", "*.proofs", "*.expires_at", "*.temporary_until"}
         | {"*.role", "*.permission", "*.until_at", "*.granted_by", "*.purpose", "*.kind", "*.outcome"}
-        | {
-            "*.count",
-            "*.total",
-            "*.ends_at",
-            "*.blocked_until",
-            "*.refunded_until",
-            "*.judging",
-            "*.refused",
-            "*.hash",
-            "*.mac",
-        }
+        | {"*.count", "*.total", "*.ends_at", "*.blocked_until", "*.refunded_until", "*.hash", "*.mac"}
+        | {"*.judging", "*.refused", "*.purge_at"}
     ),
     "plain": frozenset(
         {"*.id", "*.public_id", "*.user_id", "*.actor_id", "*.session_id", "*.request_id", "*.event_id", "*.name"}

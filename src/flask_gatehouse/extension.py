@@ -19,6 +19,7 @@ from .http.context import WIRED, Wired
 from .http.cookie import GatehouseSessionInterface
 from .http.flask_login import GatehouseLoginManager, User
 from .http.gate import Gate
+from .http.guard import GuardLayer
 from .http.headers import HeaderLayer
 from .http.labels import Label
 from .http.origin import Origins
@@ -208,7 +209,8 @@ class Gatehouse:
         wired.finish, wired.stand_first = gate.finish, gate.stand_first
         gate.stand_first(app)
         app.extensions["gatehouse_routes"] = table
-        app.wsgi_app = HeaderLayer(app.wsgi_app, loaded.csp)  # type: ignore[method-assign]  # Flask's way to add a layer
+        guarded = GuardLayer(app.wsgi_app, app, wired)
+        app.wsgi_app = HeaderLayer(guarded, loaded.csp)  # type: ignore[method-assign]  # Flask's way to add a layer
         return wired
 
     def _table(self, app: Flask) -> RouteTable:

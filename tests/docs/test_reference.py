@@ -13,14 +13,14 @@ from sqlalchemy.pool import QueuePool
 
 import flask_gatehouse
 from flask_gatehouse import Gatehouse, InvalidEmail, InvalidName, WeakPassword
-from flask_gatehouse.domain import audit, passwords, throttle, users
+from flask_gatehouse.domain import audit, devices, passwords, throttle, tokens, users
 from flask_gatehouse.domain.passwords import hashing
 from flask_gatehouse.domain.sessions import PENDING_MICROS, SEEN_AT_MOST, sql
 from flask_gatehouse.domain.throttle import rules
 from flask_gatehouse.extension import BUILT_IN_PERMISSIONS
-from flask_gatehouse.flows import administer, login, register, reset_password
+from flask_gatehouse.flows import administer, register, reset_password
 from flask_gatehouse.flows.outcomes import Refused
-from flask_gatehouse.http import cookie, gate, origin
+from flask_gatehouse.http import cookie, gate, guest, origin
 from flask_gatehouse.kernel import database, schema, settings
 from flask_gatehouse.kernel.clock import micros
 from flask_gatehouse.kernel.identity import CLI
@@ -215,16 +215,19 @@ def test_v6_1_1_the_documented_delays_of_an_account_are_the_codes():
     assert micros(duration(rows["a row of wrong ones is forgotten after the last of them by"])) == rules.STREAK_LIFE
     disabled = rows["wrong ones in a row, however long apart, that disable the password"]
     assert number(disabled) == rules.WRONG_BEFORE_DISABLED
+    demoted = rows["wrong ones in a row from a known browser after which it is known no longer"]
+    assert number(demoted) == rules.WRONG_BEFORE_DEMOTED
 
 
 def test_v2_1_3_the_documented_quotas_and_sizes_are_the_codes():
     quotas = {row["what"]: row["most"] for row in limits("Quotas of one user")}
+    assert number(quotas["known browsers"]) == devices.PER_USER
     assert number(quotas["live sessions"]) == number(quotas["pending logins"]) == settings.Settings().max_sessions
     assert number(quotas["session keys carried over from a guest"]) * 1024 == cookie.CARRIED_MAX
     sizes = {row["what"]: row["most"] for row in limits("Sizes")}
     assert number(sizes["body of a form on Gatehouse's pages"]) * 1024 == gate.OWN_BODY_MAX
     assert number(sizes["`next`"]) == origin.NEXT_MAX
-    assert number(sizes["guest cookie"]) == cookie.COOKIE_MAX - 200
+    assert number(sizes["guest cookie"]) == guest.GUEST_MAX
 
 
 def test_v15_1_3_the_documented_bounds_of_expensive_work_are_the_codes():
@@ -258,7 +261,7 @@ def test_how_many_rows_are_purged_at_once_is_as_documented():
         for row in pages.table(pages.section(pages.page("reference/database.md"), "How long rows live"))
     }
     assert f"{sql.PURGED_AT_ONCE} at a time" in rows["session"]
-    assert f"{throttle.counters.PURGED_AT_ONCE} at a time" in rows["counter of an address or target"]
+    assert f"{throttle.counters.CLOSED_AT_ONCE} at a time" in rows["counter of an address or target"]
 
 
 # --- fields ------------------------------------------------------------------------------------------------
@@ -490,9 +493,8 @@ def test_every_command_is_documented():
 
 def test_the_lives_of_links_and_temporary_passwords_are_as_documented():
     rows = {row["secret"]: row for row in key_rows("Secrets made for others")}
-    minutes = {value // 60_000_000 for value in (reset_password.LINK_MICROS, reset_password.STRICT_LINK_MICROS)}
+    minutes = {tokens.life_of(profile) // tokens.MINUTE for profile in ("default", "strict")}
     assert {int(found) for found in re.findall(r"\d+", rows["one-time link"]["lives"])} == minutes
-    assert login.LINK_MICROS == reset_password.LINK_MICROS
     hours = number(rows["temporary password"]["lives"])
     assert timedelta(hours=hours) == timedelta(microseconds=reset_password.TEMPORARY_MICROS)
-    assert timedelta(days=31).total_seconds() == cookie.GUEST_SECONDS
+    assert timedelta(days=31).total_seconds() == guest.GUEST_SECONDS

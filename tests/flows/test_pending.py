@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_gatehouse.domain.sessions import Gone, Issued, Session
-from flask_gatehouse.flows import account, administer, login, reset_password, revoke
+from flask_gatehouse.flows import account, administer, login, reset_password
 from flask_gatehouse.flows.login import Attempt
 from flask_gatehouse.flows.outcomes import FactorDue, Refusal, Refused
 from flask_gatehouse.kernel import schema
@@ -143,7 +143,7 @@ def _suspended_and_restored(here: house.House, alice: int) -> None:
 
 
 def _ended(here: house.House, alice: int) -> None:
-    revoke.all_of(here.services, CLI, alice, "", HERE)
+    house.end_all(here, alice)
 
 
 def _reset(here: house.House, _alice: int) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from threading import Event
 
@@ -260,7 +262,10 @@ def test_v15_2_2_v15_4_4_a_full_hashing_pool_is_503_and_says_when_to_come_back(a
     client = app.test_client()
     token, done = token_of(client), Event()
     pool = services(app).hasher._pool
-    busy = [pool._submit(done.wait, is_inside=False) for _ in range(3)]
+    threads = ThreadPoolExecutor(3)
+    busy = [threads.submit(pool.run, done.wait) for _ in range(3)]
+    while not pool.is_full():
+        time.sleep(0.001)
     try:
         page = send(client, "/login", token, username="alice", password=PASSWORD)
         told = send(client, "/login", token, JSON, username="alice", password=PASSWORD)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flask_gatehouse.domain import passwords, users
+from flask_gatehouse.domain import passwords, tokens, users
 from flask_gatehouse.flows import administer, register, reset_password
 from flask_gatehouse.kernel.identity import CLI
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 PAGE = 500
 DEVELOPMENT_ORIGIN = "http://127.0.0.1:5000"
-MICROS_PER_MINUTE = 60_000_000
 
 
 def _facts(user: UserRecord, roles: list[str]) -> dict[str, object]:
@@ -225,6 +224,4 @@ def _link(services: Services, secret: str) -> str:
 
 
 def _link_minutes(services: Services) -> int:
-    is_strict = services.settings.profile == "strict"
-    life = reset_password.STRICT_LINK_MICROS if is_strict else reset_password.LINK_MICROS
-    return life // MICROS_PER_MINUTE
+    return tokens.life_of(services.settings.profile) // tokens.MINUTE

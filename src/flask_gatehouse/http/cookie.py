@@ -6,7 +6,6 @@ also the request's own record of who is asking, looked up at first need and neve
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import secrets
@@ -14,15 +13,15 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionInterface, SessionMixin
-from itsdangerous import BadData, URLSafeTimedSerializer
 
+from flask_gatehouse.domain import devices
 from flask_gatehouse.domain.sessions import Gone, Issued
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError
 from flask_gatehouse.kernel.identity import Identity, Source
 from flask_gatehouse.kernel.keys import secret_digest
 
+from .guest import tagged
 from .schemes import cookie_value, has_token_scheme
 
 if TYPE_CHECKING:
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 
 KEY = "flask_gatehouse"
 CARRIED_MAX = 8192
-COOKIE_MAX = 4096
-GUEST_SECONDS = 31 * 86400
 AGENT_MAX = 256
 OURS = frozenset({"_user_id", "_fresh", "_id", "_remember", "_remember_seconds"})
 """Keys Flask-Login writes: they count only when written in this process, and are never stored (rule 15)."""
@@ -43,7 +40,6 @@ NOT_CARRIED = OURS | {"csrf_token", "_permanent"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 log = logging.getLogger("flask_gatehouse.session")
-tagged = TaggedJSONSerializer()
 
 
 @lru_cache(maxsize=2048)
@@ -79,12 +75,14 @@ class GuardedSession(SessionMixin):
     _identity: Identity | None = None
     _row_data = ""
     _data: dict[str, Any] | None = None
-    _guest_cookie = ""
     _source: Source | None = None
     _issued: Issued | None = None
     _pending_secret: str | None = None
     _pending_cookie: Issued | None = None
     _drops_pending = False
+    _device: str | None = None
+    _new_device = ""
+    _device_cookie = ""
     has_left = False
     is_leaving = False
 
@@ -176,6 +174,16 @@ class GuardedSession(SessionMixin):
         return self._pending_secret
 
     @property
+    def device(self) -> str:
+        """Cookie of this browser, or one made for it now; it is sent once `know_browser()` was called."""
+        if self._device is None:
+            header, keys = self.environ.get("HTTP_COOKIE") or "", self.wired.services.keys
+            self._device = devices.genuine(keys, cookie_value(header, self.cookie_name("gatehouse-device")))
+            if not self._device:
+                self._device = self._new_device = devices.new(keys)
+        return self._device
+
+    @property
     def previous(self) -> str:
         """Secret of the session that a login in this browser replaces, or `""`."""
         return self.secret if self.identity is not None else ""
@@ -195,6 +203,10 @@ class GuardedSession(SessionMixin):
             self._data, self.modified = None, False  # a rotated session keeps what this request wrote before
         self.claims.clear()
         return self._identity
+
+    def know_browser(self) -> None:
+        """Let the browser keep its device cookie: a login or a reset has just succeeded in it (rule 5)."""
+        self._device_cookie = self._new_device
 
     def hold(self, pending: Issued) -> None:
         """Keep a pending login in its own cookie; nothing else learns of it (rule 14)."""
@@ -229,15 +241,8 @@ class GuardedSession(SessionMixin):
         return self._data
 
     def _guest_data(self) -> dict[str, Any]:
-        header = self.environ.get("HTTP_COOKIE") or ""
-        self._guest_cookie = cookie_value(header, self.cookie_name("gatehouse-guest"))
-        if not self._guest_cookie:
-            return {}
-        try:
-            found = self.wired.guest_serializer.loads(self._guest_cookie, max_age=GUEST_SECONDS)
-        except BadData:
-            return {}
-        return {key: value for key, value in found.items() if key not in OURS} if isinstance(found, dict) else {}
+        cookie = cookie_value(self.environ.get("HTTP_COOKIE") or "", self.cookie_name("gatehouse-guest"))
+        return {key: value for key, value in self.wired.guests.load(cookie).items() if key not in OURS}
 
     def _computed(self, key: str) -> Any:
         if key in self.claims and (key != "_fresh" or "_user_id" in self.claims):
@@ -313,6 +318,8 @@ class GuardedSession(SessionMixin):
             self._set(response, "gatehouse-pending", self._pending_cookie.secret, None)
         elif self._drops_pending:
             self._clear(response, "gatehouse-pending")
+        if self._device_cookie:
+            self._set(response, "gatehouse-device", self._device_cookie, devices.LIFE_SECONDS)
         if self.has_left and self._issued is None:
             self._clear(response, "gatehouse", is_forced=True)
             response.headers["Clear-Site-Data"] = '"cache", "storage"'
@@ -330,11 +337,11 @@ class GuardedSession(SessionMixin):
             text = tagged.dumps(data) if data else ""
             self.wired.services.sessions.store.save_data(secret_digest(self.secret), text)
         elif data:
-            text = str(self.wired.guest_serializer.dumps(data))
-            if len(text) > COOKIE_MAX - 200:
+            cookie = self.wired.guests.dump(data)
+            if cookie is None:
                 log.error("a guest's session is too large for its cookie and was not stored: keep less in it")
                 return
-            self._set(response, "gatehouse-guest", text, None)
+            self._set(response, "gatehouse-guest", cookie, None)
         else:
             self._clear(response, "gatehouse-guest")
 
@@ -349,20 +356,6 @@ class GuardedSession(SessionMixin):
         if is_forced or f"{full}=" in (self.environ.get("HTTP_COOKIE") or ""):
             is_secure = self.origin is not None and self.origin.is_secure
             response.delete_cookie(full, secure=is_secure, httponly=True, samesite="Lax", path="/")
-
-
-def guest_serializer(keys: tuple[bytes, ...]) -> URLSafeTimedSerializer:
-    """Return the signer of guest cookies.
-
-    Args:
-        keys: the present key first; it signs, the others still verify.
-    """
-    return URLSafeTimedSerializer(
-        list(reversed(keys)),
-        salt="gatehouse-guest",
-        serializer=tagged,
-        signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
-    )
 
 
 class GatehouseSessionInterface(SessionInterface):

@@ -153,7 +153,8 @@ counter = Table(
     Column("refunded_until", BigInteger, nullable=False, default=0),
     Column("judging", Integer, nullable=False, server_default="0"),
     Column("refused", Integer, nullable=False, server_default="0"),
-    Index("ix_gatehouse_counter_ends_at", "ends_at"),
+    Column("purge_at", BigInteger),
+    Index("ix_gatehouse_counter_purge_at", "purge_at"),
     comment="the throttle's counters",
 )
 

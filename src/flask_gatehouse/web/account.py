@@ -154,7 +154,7 @@ def end_others() -> ResponseReturnValue:
 @fresh_login_required
 def end_all() -> ResponseReturnValue:
     """End all sessions of one's own, the present one too."""
-    ended = revoke.all_own(services(), present_identity(), here().source)
+    ended = revoke.all_own(services(), present_identity(), here().source, device=here().device)
     return _left(f"{_sessions(ended)} ended. Log in again.", ended)
 
 

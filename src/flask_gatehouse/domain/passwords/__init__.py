@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, update
 from flask_gatehouse.kernel.database import insert_into
 from flask_gatehouse.kernel.schema import ACTIVE, password, user
 
-from .hashing import Hasher, HashingPool, Verdict, scheme_of
+from .hashing import Hasher, Hashing, HashingPool, Verdict, scheme_of
 from .rules import PasswordRules, normalised
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Credential",
     "Hasher",
+    "Hashing",
     "HashingPool",
     "PasswordRules",
     "Verdict",
