@@ -177,9 +177,9 @@ def test_a_host_that_vouches_gets_a_pending_login_while_a_factor_is_due(guarded,
 def test_the_session_of_before_ends_when_the_login_is_complete_and_not_sooner(guarded):
     before = answer(guarded, pend(guarded).secret, "one")
     assert isinstance(before, Issued)
-    pending = pend(guarded, previous=before.secret)
+    pending = pend(guarded, previous=guarded.identity(before.secret))
     assert isinstance(guarded.load(before.secret), Session)
-    after = answer(guarded, pending.secret, "two", previous=before.secret)
+    after = answer(guarded, pending.secret, "two", previous=guarded.identity(before.secret))
     assert isinstance(after, Issued)
     assert not isinstance(guarded.load(before.secret), Session)
 

@@ -184,9 +184,9 @@ class GuardedSession(SessionMixin):
         return self._device
 
     @property
-    def previous(self) -> str:
-        """Secret of the session that a login in this browser replaces, or `""`."""
-        return self.secret if self.identity is not None else ""
+    def previous(self) -> Identity | None:
+        """Whose session a login in this browser replaces, or None."""
+        return self.identity
 
     # -- what changes it ----------------------------------------------------------------------------------------
 

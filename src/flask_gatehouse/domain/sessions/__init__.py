@@ -281,14 +281,6 @@ class Sessions:
             return None
         return Issued(secret, session.public_id, session.user_id, session.is_remembered, ended)
 
-    def owner(self, connection: Connection, secret: str) -> int | None:
-        """Return whose session a secret opens, or None."""
-        return self.store.owner(connection, secret_digest(secret)) if secret else None
-
-    def end_by_secret(self, connection: Connection, secret: str) -> bool:
-        """Delete the session of a secret."""
-        return self.store.drop_by_digest(connection, secret_digest(secret))
-
 
 def row_proven_at(row: SessionRow) -> Instant:
     """Return when the newest proof of a session was shown; 0: never."""

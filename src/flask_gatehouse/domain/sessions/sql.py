@@ -193,17 +193,6 @@ class SqlSessions:
             values["data"] = row.data
         return connection.execute(update(session).where(session.c.id == row.id).values(**values)).rowcount == 1
 
-    def drop_by_digest(self, connection: Connection, digest: bytes) -> bool:
-        """Delete the session of a digest."""
-        return connection.execute(delete(session).where(session.c.digest == digest)).rowcount == 1
-
-    def owner(self, connection: Connection, digest: bytes) -> int | None:
-        """Return whose session has this digest, or None."""
-        found: int | None = connection.execute(
-            select(session.c.user_id).where(session.c.digest == digest)
-        ).scalar_one_or_none()
-        return found
-
     def drop_one(self, connection: Connection, user_id: int, public_id: str) -> bool:
         """Delete one session of a user by its public id."""
         statement = delete(session).where(session.c.user_id == user_id, session.c.public_id == public_id)
