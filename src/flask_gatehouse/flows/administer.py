@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from flask_gatehouse.domain.roles import Rights
 from flask_gatehouse.kernel.errors import InvalidFieldError, InvalidReason
 from flask_gatehouse.kernel.identity import ADMIN, Actor, Identity, Source
 from flask_gatehouse.kernel.schema import ACTIVE, CLOSED, SUSPENDED
+from flask_gatehouse.kernel.text import has_control
 
 from . import revoke
 from .outcomes import Refusal, Refused, refused, refused_field
@@ -50,7 +50,7 @@ def require_reason(reason: str, *, is_required: bool) -> str:
     Raises:
         InvalidReason: it is missing, too long, or holds control characters.
     """
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in reason):
+    if has_control(reason):
         msg = "A reason is one line of text, without control characters."
         raise InvalidReason(msg)
     if len(reason) > REASON_MAX:

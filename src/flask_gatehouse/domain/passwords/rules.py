@@ -9,6 +9,7 @@ from functools import cache
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from flask_gatehouse.kernel.errors import WeakPassword
+from flask_gatehouse.kernel.text import has_control
 
 MAX_LENGTH = 1024
 SHORTEST_EVER = 8
@@ -55,7 +56,7 @@ class PasswordRules:
             WeakPassword: it breaks a rule; the text says which, and never repeats the password.
         """
         value = normalised(password)
-        if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
+        if has_control(value):
             msg = "Control characters cannot be part of a password."
             raise WeakPassword(msg)
         if len(value) < self.shortest:
