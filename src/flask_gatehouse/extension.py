@@ -45,14 +45,6 @@ if TYPE_CHECKING:
     from .kernel.settings import Problem, Settings
 
 EXTENSION = "gatehouse"
-BUILT_IN_PERMISSIONS = {
-    "users:read": "See users, their roles and sessions",
-    "users:suspend": "Suspend and restore users",
-    "users:unlock": "Zero a user's count of wrong passwords",
-    "roles:grant": "Grant and withdraw roles",
-    "sessions:revoke": "End other users' sessions",
-    "audit:read": "Read the audit log",
-}
 
 log = logging.getLogger("flask_gatehouse")
 
@@ -71,8 +63,6 @@ class Gatehouse:
         self._openings = Openings()
         self._factors: list[Factor] = []
         self.clock: Clock = Clock()
-        for name, meaning in BUILT_IN_PERMISSIONS.items():
-            self._policy.declare(name, meaning)
         if app is not None:
             self.init_app(app, db=db)
 
@@ -184,7 +174,7 @@ class Gatehouse:
             SetupError: the app has a LoginManager or another Gatehouse already.
         """
         if EXTENSION in app.extensions:
-            msg = "the app has a Gatehouse already"
+            msg = "the app has a Gatehouse already: call Gatehouse(app) or gate.init_app(app), and once"
             raise SetupError(msg)
         loaded = settings_module.load(app.config)
         GatehouseLoginManager().init_app(app)
@@ -217,16 +207,14 @@ class Gatehouse:
     def _services(self, app: Flask, loaded: Settings, database: Database) -> Services:
         # Without a secret the app serves in debug and tests only, and then with one that nobody knows.
         keys = KeyRing(loaded.secret_key or new_secret(), loaded.secret_key_fallbacks)
-        strict = loaded.profile == "strict"
         life = sessions.Lifetimes.of(
             loaded.session_idle,
             loaded.session_absolute,
             loaded.admin_idle,
-            min(loaded.session_absolute, settings_module.STRICT_ADMIN_ABSOLUTE) if strict else loaded.session_absolute,
+            loaded.admin_absolute,
             loaded.remember,
         )
         store = sessions.SqlSessions(database, self._roles.in_code)
-        fresh = micros(loaded.fresh)
         on = features.switched_on(loaded.features)
         return Services(
             settings=loaded,
@@ -240,7 +228,7 @@ class Gatehouse:
             throttle=throttle.Throttle(database, keys, is_on=loaded.throttle == "on"),
             audit=audit.AuditLog(keys),
             policy=self._policy,
-            freshness=policy.Freshness(fresh, min(fresh, micros(settings_module.ADMIN_FRESH))),
+            freshness=policy.Freshness(micros(loaded.fresh), micros(loaded.admin_fresh)),
             factors=(*self._factors, *(factor for feature in on for factor in feature.factors)),
         )
 

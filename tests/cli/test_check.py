@@ -73,7 +73,10 @@ def test_what_is_unsafe_is_shown_to_people_too(make_app):
     [
         ({"GATEHOUSE_PASWORD_MIN": "8"}, "unknown setting GATEHOUSE_PASWORD_MIN"),
         ({"GATEHOUSE_PASSWORD_MIN": "many"}, "GATEHOUSE_PASSWORD_MIN must be a whole number"),
-        ({"GATEHOUSE_SECRET_KEY_FILE": "nowhere"}, "GATEHOUSE_SECRET_KEY_FILE: the file cannot be read"),
+        (
+            {"GATEHOUSE_SECRET_KEY_FILE": "nowhere"},
+            "GATEHOUSE_SECRET_KEY_FILE: cannot read nowhere: No such file or directory; mend the path or its mode",
+        ),
         ({"GATEHOUSE_FEATURES": "telepathy"}, "telepathy"),
     ],
 )

@@ -15,9 +15,9 @@ import flask_gatehouse
 from flask_gatehouse import Gatehouse, InvalidEmail, InvalidName, WeakPassword
 from flask_gatehouse.domain import audit, passwords, throttle, users
 from flask_gatehouse.domain.passwords import hashing
+from flask_gatehouse.domain.policy import BUILT_IN
 from flask_gatehouse.domain.sessions import PENDING_MICROS, SEEN_AT_MOST, sql
 from flask_gatehouse.domain.throttle import rules
-from flask_gatehouse.extension import BUILT_IN_PERMISSIONS
 from flask_gatehouse.flows import administer, login, register, reset_password
 from flask_gatehouse.flows.outcomes import Refused
 from flask_gatehouse.http import cookie, gate, origin
@@ -117,7 +117,7 @@ def test_v7_1_1_the_documented_lifetimes_are_the_defaults():
     plain, strict = settings.Settings(), settings.load({"GATEHOUSE_PROFILE": "strict"})
     by_setting = {
         "idle": "session_idle",
-        "absolute, from the last full login": "session_absolute",
+        "absolute, from the last proof": "session_absolute",
         "idle, administrators": "admin_idle",
         'idle and absolute with "remember me"': "remember",
         "age at which a proof is no longer fresh": "fresh",
@@ -468,7 +468,7 @@ def test_v8_1_1_every_page_and_what_it_needs_is_documented(bare_app):
 
 def test_every_permission_of_ours_is_documented():
     listed = {row["permission"].strip("`") for row in pages.table(FROM_CODE.permissions_table())}
-    assert listed == set(BUILT_IN_PERMISSIONS)
+    assert listed == set(BUILT_IN)
 
 
 def test_every_public_name_is_documented():

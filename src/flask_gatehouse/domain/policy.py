@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from flask_gatehouse.kernel.identity import Identity
 
 
+BUILT_IN = {
+    "users:read": "See users, their roles and sessions",
+    "users:suspend": "Suspend and restore users",
+    "users:unlock": "Zero a user's count of wrong passwords",
+    "roles:grant": "Grant and withdraw roles",
+    "sessions:revoke": "End other users' sessions",
+    "audit:read": "Read the audit log",
+}
+"""Permissions that Gatehouse's own pages ask for, with their meaning."""
+
+
 class Reason(Enum):
     """Why a decision fell as it did."""
 
@@ -194,7 +205,7 @@ class Policy:
     """The permissions of one app and the object rules that narrow them."""
 
     def __init__(self) -> None:
-        self.permissions: dict[str, str] = {}
+        self.permissions = dict(BUILT_IN)
         self._rules: dict[str, Callable[[Identity, object], bool]] = {}
 
     def declare(self, name: str, meaning: str) -> None:
