@@ -66,7 +66,10 @@ class PasswordRules:
             msg = f"Too long: {MAX_LENGTH} characters at most."
             raise WeakPassword(msg)
         folded = value.casefold()
-        if folded in common_passwords() or folded in self.context_words:
+        if folded in self.context_words:
+            msg = f"This is the name of this service: choose another. {GUIDANCE}"
+            raise WeakPassword(msg)
+        if folded in common_passwords():
             msg = f"This is a commonly used password: choose another. {GUIDANCE}"
             raise WeakPassword(msg)
         own = {username.casefold(), (email or "").casefold(), (email or "").partition("@")[0].casefold()} - {""}
