@@ -52,7 +52,7 @@ class Gate:
         self._is_ready = False
         self._lock = threading.Lock()
         self._freshness = wired.services.freshness
-        self._now = wired.services.clock
+        self._clock = wired.services.clock
 
     def before_request(self) -> ResponseReturnValue | None:
         """Let the request through (None) or answer it. Order: Host, size, identity and gate, CSRF."""
@@ -76,7 +76,7 @@ class Gate:
         if not guard.requirement.is_public:
             if method == "OPTIONS" and getattr(rule, "provide_automatic_options", False):
                 return None
-            decision = decide(state.identity, guard.requirement, self._freshness, self._now.now())
+            decision = decide(state.identity, guard.requirement, self._freshness, self._clock.now())
             if not decision:
                 return answer(decision)
             state.owed = guard.owed
@@ -120,7 +120,7 @@ class Gate:
         try:
             self._settle(state, response)
         except DatabaseUnavailableError:
-            _turn_into(response, respond.plain(503, "The service is not available at the moment.", wait=5_000_000))
+            _turn_into(response, respond.unavailable())
 
     @staticmethod
     def _settle(state: GuardedSession, response: Response) -> None:

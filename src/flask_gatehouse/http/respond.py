@@ -108,9 +108,14 @@ def _data(body: dict[str, object], status: int, content_type: str) -> Response:
     return response
 
 
+def _seconds(wait: int) -> int:
+    """Return a wait in whole seconds, rounded up; 0 when there is none."""
+    return math.ceil(wait / SECOND)
+
+
 def _with_wait(response: Response, wait: int) -> Response:
     if wait:
-        response.headers["Retry-After"] = str(max(1, math.ceil(wait / SECOND)))
+        response.headers["Retry-After"] = str(_seconds(wait))
     return response
 
 
@@ -130,8 +135,7 @@ def refused(refusal: Refused, template: str, **context: object) -> Response:
     if wants_program():
         title = refusal.reason.value
         return problem(status, title, detail=refusal.text, wait=refusal.wait, errors=errors)
-    seconds = max(1, math.ceil(refusal.wait / SECOND)) if refusal.wait else 0
-    context |= {"refusal": refusal, "errors": errors, "retry_after": seconds}
+    context |= {"refusal": refusal, "errors": errors, "retry_after": _seconds(refusal.wait)}
     return _with_wait(page(template, status, **context), refusal.wait)
 
 
@@ -143,17 +147,11 @@ def invalid(form: FlaskForm, template: str, **context: object) -> Response:
     return page(template, 422, form=form, errors=errors, **context)
 
 
-def not_found() -> NoReturn:
-    """Answer 404, by the host's own handler where it has one."""
-    abort(404)
-
-
 def message(status: int, title: str, text: str, *, wait: int = 0) -> Response:
     """Answer with a page that says one thing, or a problem."""
     if wants_program():
         return problem(status, title, detail=text, wait=wait)
-    seconds = max(1, math.ceil(wait / SECOND)) if wait else 0
-    return _with_wait(page("message.html", status, title=title, text=text, retry_after=seconds), wait)
+    return _with_wait(page("message.html", status, title=title, text=text, retry_after=_seconds(wait)), wait)
 
 
 def plain(status: int, text: str, *, wait: int = 0) -> Response:
@@ -171,7 +169,7 @@ def unavailable() -> Response:
     return plain(503, text, wait=wait * SECOND)
 
 
-def login_redirect(endpoint: str) -> Response:
+def lead_to(endpoint: str) -> Response:
     """Lead to a page that asks for more, with the way back."""
     target = present_target()
     if "/" in endpoint:  # Flask-Login takes a URL for a view as well
@@ -184,14 +182,14 @@ def guest(endpoint: str = "gatehouse.login") -> Response:
     """Answer a guest on a guarded route."""
     if wants_program():
         return problem(401, "log in first", kind="login", detail="This needs a login.")
-    return login_redirect(endpoint)
+    return lead_to(endpoint)
 
 
 def stale(endpoint: str = "gatehouse.reauthenticate") -> Response:
     """Answer an identity that must prove again."""
     if wants_program():
         return problem(401, "prove again", kind="step-up", detail="This needs a fresh proof: send the password again.")
-    return login_redirect(endpoint)
+    return lead_to(endpoint)
 
 
 def enrol() -> Response:
@@ -199,7 +197,7 @@ def enrol() -> Response:
     if wants_program():
         detail = "This needs a second factor, and none is enrolled."
         return problem(403, "enrol a second factor", kind="enrol", detail=detail)
-    return login_redirect("gatehouse.security")
+    return lead_to("gatehouse.security")
 
 
 def forbidden(decision: Decision, *, explain: bool) -> NoReturn:
