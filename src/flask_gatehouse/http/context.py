@@ -12,10 +12,6 @@ from flask_gatehouse.domain import policy
 from .cookie import GuardedSession, guest_serializer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from flask import Flask
-    from flask.wrappers import Response
     from itsdangerous import URLSafeTimedSerializer
 
     from flask_gatehouse.flows.services import Services
@@ -33,14 +29,10 @@ class Wired:
     Attributes:
         services: what flows work with.
         origins: where the app is served.
-        finish: ends a response: stores the session.
-        stand_first: puts the gate before every other before_request.
     """
 
     services: Services
     origins: Origins
-    finish: Callable[[Flask, GuardedSession, Response], None]
-    stand_first: Callable[[Flask], None]
     guest_serializer: URLSafeTimedSerializer = field(init=False)
     csrf_keys: tuple[bytes, ...] = field(init=False)
 
