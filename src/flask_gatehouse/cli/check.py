@@ -99,6 +99,8 @@ def _labels(site: Site) -> Iterator[Found]:
     for row in site.gate.route_table(site.app):
         if row.error:
             yield Found(row.rule, row.error)
+    for fault in site.gate.rule_faults(site.app):
+        yield Found("rules", fault)
 
 
 # --- files (rule 30) ---------------------------------------------------------------------------------------

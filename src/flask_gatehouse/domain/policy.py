@@ -230,6 +230,14 @@ class Policy:
             raise SetupError(msg)
         self._rules[permission] = rule
 
+    def undeclared(self, permissions: Iterable[str]) -> list[str]:
+        """Return those of the permissions that nobody declared, sorted: misspelt, most likely."""
+        return sorted(set(permissions) - self.permissions.keys())
+
+    def stray_rules(self) -> list[tuple[str, Callable[[Identity, object], bool]]]:
+        """Return the rules that narrow a permission nobody declared, by its name."""
+        return [(name, self._rules[name]) for name in self.undeclared(self._rules)]
+
     def ruled(self, permissions: Iterable[str]) -> frozenset[str]:
         """Return those of the permissions that have an object rule."""
         return frozenset(permissions) & self._rules.keys()
