@@ -131,7 +131,8 @@ class Settings:
     first_user_admin: bool = _setting(
         parsing.flag,
         default=False,
-        meaning="Demo only: the first user to register becomes administrator, once and for all.",
+        meaning="The first user to register becomes administrator, once: from loopback, elsewhere with the code that "
+        "`gatehouse demo` prints. Made for the demo: elsewhere run `gatehouse init --admin NAME`.",
     )
 
     @property
@@ -310,6 +311,21 @@ def _outside_debug_and_tests(settings: Settings) -> Iterator[Problem]:
         value = getattr(settings, name)
         if value < MINUTE and (value or name == "fresh"):  # of the others 0 is refused everywhere, or means none
             yield Problem(PREFIX + name.upper(), "under a minute outside debug and tests: set 60 or more")
+
+
+def out_of_place(settings: Settings, *, relaxed: bool) -> Iterator[Problem]:
+    """Yield what is no reason to refuse to serve, and yet not what its owner may think.
+
+    Args:
+        settings: the settings.
+        relaxed: `app.debug or app.testing`.
+    """
+    for name in ("valkey_url", "mail_url", "mail_sender"):
+        if getattr(settings, name):
+            yield Problem(PREFIX + name.upper(), "not used by this release: remove it")
+    if settings.first_user_admin and not relaxed:
+        text = "made for the demo: remove it, and run gatehouse init --admin NAME"
+        yield Problem(f"{PREFIX}FIRST_USER_ADMIN", text)
 
 
 def is_loopback(netloc: str) -> bool:
