@@ -106,7 +106,7 @@ def open_routes(app: Flask, samples: Mapping[str, str] | None = None) -> list[st
     _require_testing(app)
     client, found = app.test_client(), []
     table = app.extensions["gatehouse_routes"]
-    adapter = app.url_map.bind(app.config["SERVER_NAME"] or "localhost")
+    adapter = app.url_map.bind("localhost")
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: (rule.rule, rule.endpoint)):
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             if table.guard(rule.endpoint).of(method).requirement.is_public:

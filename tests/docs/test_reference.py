@@ -379,6 +379,20 @@ def test_v16_1_1_v16_2_3_every_logger_is_in_the_inventory():
     assert f"every {audit.EMIT_EVERY} rows" in pages.page("reference/events.md")
 
 
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
+
+
+def test_v16_1_1_v16_2_3_every_line_of_the_log_is_in_the_inventory_with_its_level():
+    rows = pages.table(pages.section(pages.page("reference/events.md"), "What is logged where"))
+    listed = {tuple(row["where"].removeprefix("logger ").split(", ")) for row in rows if "logger" in row["where"]}
+    found = set()
+    for module in modules():
+        named = re.search(r"^log = logging\.getLogger\(\"([\w.]+)\"\)", module.text, re.MULTILINE)
+        levels = {name.removeprefix("log.") for name, _ in calls(module.tree) if name.startswith("log.")} & LEVELS
+        found |= {(f"`{named[1]}`", level.upper()) for level in levels if named}
+    assert found == listed
+
+
 def test_v16_1_1_every_column_of_an_event_is_documented():
     rows = pages.table(pages.section(pages.page("reference/events.md"), "The row"))
     listed = {name for row in rows for name in examples(row["column"])}
