@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_gatehouse.domain.sessions import Gone, Issued, Session
-from flask_gatehouse.flows import account, administer, login, reset_password
+from flask_gatehouse.flows import account, administer, login, reset_password, revoke
 from flask_gatehouse.flows.login import Attempt
 from flask_gatehouse.flows.outcomes import FactorDue, Refusal, Refused
 from flask_gatehouse.kernel import schema
@@ -73,6 +73,9 @@ def test_rule_14_the_right_password_gives_a_pending_login_that_no_load_takes_for
         sessions = guarded.services.sessions
         assert sessions.store.of_user(unit.connection, alice) == []
         assert sessions.store.page(unit.connection) == []
+        assert sessions.store.find_public(unit.connection, outcome.pending.public_id) is None
+    assert not revoke.by_public_id(guarded.services, CLI, outcome.pending.public_id, "")
+    with guarded.services.unit() as unit:
         assert sessions.load_pending(unit.connection, outcome.pending.secret, unit.now) is not None
     assert guarded.kinds()[-1] == "login.factor_due"
     assert not guarded.events("login.succeeded")

@@ -58,11 +58,17 @@ class Roles:
         """Declare a role in code.
 
         Raises:
-            SetupError: it is the built-in one, or declared twice.
+            SetupError: it is the built-in one, declared twice, or has no name; the text says which.
         """
         key = name.casefold()
-        if key == ADMIN or key in self.in_code or not key or len(key) > ROLE_MAX:
-            msg = f"role {name!r} is built in, declared twice, or no name"
+        if not key or len(key) > ROLE_MAX:
+            msg = f"role {name!r}: give it a name of 1 to {ROLE_MAX} characters"
+            raise SetupError(msg)
+        if key == ADMIN:
+            msg = f"role {name!r} is built in and holds every permission: choose another name"
+            raise SetupError(msg)
+        if key in self.in_code:
+            msg = f"role {name!r} is declared twice: join the two calls of gate.role()"
             raise SetupError(msg)
         self.in_code[key] = frozenset(permissions)
 
@@ -102,10 +108,11 @@ class Roles:
         stored: dict[str, set[str]] = {}
         for name, permission in connection.execute(query):
             stored.setdefault(name, set()).update({permission} - {None})
-        found.update({name: frozenset(permissions) for name, permissions in stored.items()})
+        for name, permissions in stored.items():  # a role may be in both places: what it allows is the union
+            found[name] = self.in_code.get(name, frozenset()) | permissions
         return dict(sorted(found.items()))
 
-    def permissions_of_role(self, connection: Connection, key: str) -> Rights:
+    def rights_of_role(self, connection: Connection, key: str) -> Rights:
         """Return what a role allows."""
         if key == ADMIN:
             return Rights(is_admin=True, permissions=frozenset())
@@ -115,7 +122,7 @@ class Roles:
     def rights_of(self, connection: Connection, user_id: int, now: Instant) -> Rights:
         """Return what a user's present grants allow."""
         keys = [held.role for held in self.grants_of(connection, user_id, now)]
-        rights = [self.permissions_of_role(connection, key) for key in keys]
+        rights = [self.rights_of_role(connection, key) for key in keys]
         everything: frozenset[str] = frozenset().union(*(right.permissions for right in rights))
         return Rights(is_admin=any(right.is_admin for right in rights), permissions=everything)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from flask_gatehouse.domain.policy import Policy
 
 View = Callable[..., Any]
+MEND_PERMISSION = "mend the name, or call gate.permission(…)"
 
 
 def _nothing() -> None:
@@ -114,7 +115,7 @@ class RouteTable:
         """Return the guard of an endpoint; unknown views are closed, and a view put in another's place is read anew.
 
         Raises:
-            SetupError: its labels contradict each other.
+            SetupError: its labels contradict each other, or ask for a permission that nobody declared.
         """
         view = self._app.view_functions.get(endpoint)
         found = self._guards.get(endpoint)
@@ -145,6 +146,7 @@ class RouteTable:
         )
 
     def _combine(self, endpoint: str, labels: list[Label], view: View) -> Guard:
+        self._require_declared(endpoint, labels)
         requirements = [label.requirement for label in labels]
         requirements += [found for function in wrapped_chain(view) if (found := _flask_login_label(function))]
         is_exempt = any(self._is_in(endpoint, part) for part in self._openings.csrf_exempt)
@@ -158,6 +160,12 @@ class RouteTable:
         if requirement == LOGIN:
             requirement = LOGIN
         return Guard(requirement, frozenset(labels), owed, is_labelled=True, is_csrf_exempt=is_exempt)
+
+    def _require_declared(self, endpoint: str, labels: list[Label]) -> None:
+        for label in labels:
+            for name in self._policy.undeclared(label.requirement.permissions):
+                msg = f"endpoint {endpoint!r}: nobody declared permission {name!r} ({label.where}): {MEND_PERMISSION}"
+                raise SetupError(msg)
 
     @staticmethod
     def _joined(endpoint: str, labels: list[Label], one: Requirement, other: Requirement) -> Requirement:
@@ -211,12 +219,22 @@ class RouteTable:
             rows.append(row)
         return rows
 
+    def rule_faults(self) -> list[str]:
+        """Return what is wrong with the object rules: each narrows a permission that nobody declared."""
+        return [
+            f"the rule at {_place(rule)} narrows permission {name!r}, which nobody declared: {MEND_PERMISSION}"
+            for name, rule in self._policy.stray_rules()
+        ]
+
     def require_sound(self) -> None:
         """Check all routes at once.
 
         Raises:
-            SetupError: a label is lost or contradicts another, or a URL of ours is the host's too.
+            SetupError: a label is lost, contradicts another or asks for a permission that nobody declared, an object
+                rule narrows such a one, or a URL of ours is the host's too.
         """
+        for fault in self.rule_faults():
+            raise SetupError(fault)
         for row in self.rows():
             if row.error:
                 raise SetupError(row.error)
@@ -244,6 +262,11 @@ class RouteTable:
                         label: Label = getattr(wrapper, LABEL)
                         msg = f"the label at {label.where} stands above route() of {endpoint!r} and is lost"
                         yield endpoint, f"{msg}: move it below the route decorator"
+
+
+def _place(function: View) -> str:
+    code = getattr(function, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(function)
 
 
 def _is_flasks_static(view: View | None) -> bool:

@@ -15,10 +15,6 @@ class SetupError(GatehouseError):
     """The app is wired in a way that would leave a hole, such as a label that is lost; the text names the line."""
 
 
-class UnsafeSettingsError(GatehouseError):
-    """The settings are readable but unsafe, so the app refuses to serve; `gatehouse check` names the mends."""
-
-
 class DatabaseUnavailableError(GatehouseError):
     """The database does not answer; requests end as 503 and work again by themselves once it does."""
 
@@ -54,7 +50,7 @@ class NameTaken(InvalidFieldError):  # noqa: N818 - the public face names it so
 
 
 class WeakPassword(InvalidFieldError):  # noqa: N818 - the public face names it so
-    """The password is too short or long, common, one's own name, or holds control characters."""
+    """The password is too short or long, common, one's own name or the service's, or holds control characters."""
 
     field = "password"
 

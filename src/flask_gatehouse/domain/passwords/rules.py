@@ -9,6 +9,7 @@ from functools import cache
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from flask_gatehouse.kernel.errors import WeakPassword
+from flask_gatehouse.kernel.text import has_control
 
 MAX_LENGTH = 1024
 LONGEST_TYPED = 3 * MAX_LENGTH
@@ -63,7 +64,7 @@ class PasswordRules:
             WeakPassword: it breaks a rule; the text says which, and never repeats the password.
         """
         value = normalised(password)
-        if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
+        if has_control(value):
             msg = "Control characters cannot be part of a password."
             raise WeakPassword(msg)
         if len(value) < self.shortest:
@@ -73,7 +74,10 @@ class PasswordRules:
             msg = f"Too long: {MAX_LENGTH} characters at most."
             raise WeakPassword(msg)
         folded = value.casefold()
-        if folded in common_passwords() or folded in self.context_words:
+        if folded in self.context_words:
+            msg = f"This is the name of this service: choose another. {GUIDANCE}"
+            raise WeakPassword(msg)
+        if folded in common_passwords():
             msg = f"This is a commonly used password: choose another. {GUIDANCE}"
             raise WeakPassword(msg)
         own = {username.casefold(), (email or "").casefold(), (email or "").partition("@")[0].casefold()} - {""}

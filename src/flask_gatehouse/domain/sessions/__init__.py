@@ -57,7 +57,7 @@ class Lifetimes:
 
     Attributes:
         idle: unused for this long, it has ended.
-        absolute: this long after the last full login, it has ended.
+        absolute: this long after its last proof, it has ended, used or not.
         admin_idle: `idle` of administrators.
         admin_absolute: `absolute` of administrators.
         remember: idle and absolute life with "remember me"; 0 when there is none.
