@@ -15,7 +15,7 @@ from flask_gatehouse.kernel.errors import DatabaseUnavailableError
 from . import respond
 from .context import here
 from .cookie import KEY
-from .decisions import answer, record_refusal
+from .decisions import answer, record_refusal, shown_path
 from .flask_login import end_session, judge_claims
 from .origin import csrf_fault, is_well_encoded
 
@@ -100,13 +100,13 @@ class Gate:
         app.before_request_funcs[None] = [self.before_request, *others]
 
     def _check_csrf(self, guard: Guard) -> ResponseReturnValue | None:
-        if guard.is_csrf_exempt or current_app.config.get("WTF_CSRF_ENABLED") is False:
+        if guard.is_csrf_exempt or (current_app.testing and current_app.config.get("WTF_CSRF_ENABLED") is False):
             return None
         fault = csrf_fault(self._wired.origins, self._wired.csrf_keys)
         if fault is None:
             return None
         state = here()
-        record_refusal(state, "csrf.refused", {"why": fault, "path": request.path[:200]})
+        record_refusal(state, "csrf.refused", {"why": fault, "path": shown_path()})
         text = f"This form cannot be taken: {fault}. Reload the page and send it again."
         return respond.message(403, "Forbidden", text)
 
