@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from functools import wraps
 
+import pytest
 from flask import Blueprint, Response
+from flask.views import MethodView
 
 from flask_gatehouse import (
+    SetupError,
     current_user,
     fresh_login_required,
     public,
+    requires,
     role_required,
 )
 from tests.http.people import come_in, entries
@@ -102,3 +107,118 @@ def test_rule_18_vary_grows_by_the_cookie_whatever_else_it_names(make_app):
     client = make_app(setup).test_client()
     assert client.get("/page").headers["Vary"] == "X-Cookie-Consent, Cookie"
     assert client.get("/said").headers["Vary"] == "Accept, cookie"
+
+
+# --- labels ------------------------------------------------------------------------------------------------
+
+
+def test_v8_2_1_a_head_of_its_own_is_not_open_because_get_is(make_app):
+    ran = []
+
+    class Page(MethodView):
+        @public
+        def get(self):
+            return "open"
+
+        def head(self):
+            ran.append(current_user.username)
+            return Response("", headers={"X-Secret": "told"})
+
+    class Plain(MethodView):
+        @public
+        def get(self):
+            return "open"
+
+    def setup(app, _gate):
+        app.add_url_rule("/page", view_func=Page.as_view("page"))
+        app.add_url_rule("/plain", view_func=Plain.as_view("plain"))
+
+    app = make_app(setup)
+    guest = app.test_client()
+    assert guest.head("/page").status_code == 302
+    assert (guest.get("/page").status_code, guest.head("/plain").status_code) == (200, 200)
+    assert come_in(app).head("/page").headers["X-Secret"] == "told"
+    assert ran == ["alice"]
+
+
+def noisy(view):
+    """Wrap a view as most decorators of the world do."""
+
+    @wraps(view)
+    def inner(*args, **kwargs):
+        return f"noisy {view(*args, **kwargs)}"
+
+    return inner
+
+
+def test_a_label_under_a_decorator_that_copies_it_is_one_label(make_app):
+    class Service:
+        @role_required("admin")
+        def admins(self):
+            return "admins"
+
+        @public
+        def everybody(self):
+            return "everybody"
+
+    def setup(app, _gate):
+        app.get("/noisy", endpoint="noisy")(noisy(noisy(public(lambda: "open"))))
+        app.add_url_rule("/admins", view_func=Service().admins)
+        app.add_url_rule("/everybody", view_func=Service().everybody)
+
+    app = make_app(setup)
+    guest = app.test_client()
+    assert [guest.get(path).status_code for path in ("/noisy", "/everybody", "/admins")] == [200, 200, 302]
+    assert guest.get("/noisy").text == "noisy noisy open"
+    assert come_in(app).get("/admins").status_code == 403
+
+
+def invoices(gate):
+    gate.permission("invoice:read", "Read an invoice")
+    gate.rule("invoice:read")(lambda identity, invoice: False)
+
+
+@pytest.mark.parametrize(
+    "around, own, status",
+    [
+        (requires("invoice:read", obj=False), requires("invoice:read"), 500),
+        (requires("invoice:read"), requires("invoice:read", obj=False), 200),
+        (requires("invoice:read", obj=False), requires("users:read"), 200),
+        (requires("invoice:read", obj=False), None, 200),
+    ],
+)
+def test_rule_23_a_label_around_a_view_never_lifts_what_the_view_itself_owes(make_app, around, own, status):
+    def setup(app, gate):
+        invoices(gate)
+        desk = Blueprint("desk", __name__)
+        desk.get("/invoice", endpoint="invoice")(own(lambda: "somebody's") if own else lambda: "somebody's")
+        app.register_blueprint(desk)
+        gate.protect(desk, around)
+
+    answer = come_in(make_app(setup), "alice", "admin").get("/invoice")
+    assert answer.status_code == status
+
+
+def test_rule_23_of_two_stacked_labels_the_one_that_demands_the_object_counts(make_app):
+    def setup(app, gate):
+        invoices(gate)
+        app.get("/one")(requires("invoice:read")(requires("invoice:read", obj=False)(lambda: "somebody's")))
+
+    assert come_in(make_app(setup), "alice", "admin").get("/one").status_code == 500
+
+
+def two_parts(app, _gate):
+    part = Blueprint("api2", __name__)
+    part.get("/part", endpoint="inside")(lambda: "inside")
+    app.register_blueprint(part)
+    app.get("/api2", endpoint="api2")(lambda: "beside")
+
+
+@pytest.mark.parametrize("open_by", ["public", "csrf_exempt"])
+def test_a_name_that_is_a_blueprints_and_an_endpoints_opens_neither(make_app, open_by):
+    def setup(app, gate):
+        two_parts(app, gate)
+        getattr(gate, open_by)("api2")
+
+    with pytest.raises(SetupError, match="'api2' is a blueprint and an endpoint"):
+        make_app(setup).test_client().get("/api2")

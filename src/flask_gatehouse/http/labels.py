@@ -87,13 +87,14 @@ def _owe(requirement: Requirement) -> None:
 
 
 def wrapped_chain(view: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """Yield a view and what it wraps, outermost first."""
+    """Yield a view and what it wraps, outermost first; of a bound method its function, which carries the labels."""
     seen: set[int] = set()
-    current: Callable[..., Any] | None = view
+    current: Callable[..., Any] | None = getattr(view, "__func__", view)
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         yield current
         current = getattr(current, "__wrapped__", None)
+        current = getattr(current, "__func__", current)
 
 
 def _caller() -> str:
