@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -70,6 +71,7 @@ class Gatehouse:
         self._policy = policy.Policy()
         self._roles = roles.Roles()
         self._openings = Openings()
+        self._tables: weakref.WeakSet[RouteTable] = weakref.WeakSet()
         self._factors: list[Factor] = []
         self.clock: Clock = Clock()
         for name, meaning in BUILT_IN_PERMISSIONS.items():
@@ -105,6 +107,7 @@ class Gatehouse:
 
         def add(function: Callable[[Identity, Any], bool]) -> Callable[[Identity, Any], bool]:
             self._policy.add_rule(permission, function)
+            self._read_anew()
             return function
 
         return add
@@ -112,14 +115,22 @@ class Gatehouse:
     def protect(self, blueprint: Blueprint, label: Label) -> None:
         """Put a label on every route of a blueprint, nested ones too."""
         self._openings.protected.append((blueprint, label))
+        self._read_anew()
 
     def public(self, blueprint_or_endpoint: Blueprint | str) -> None:
         """Open someone else's blueprint or endpoint; routes in it with a label of their own keep it."""
         self._openings.public.append(blueprint_or_endpoint)
+        self._read_anew()
 
     def csrf_exempt(self, blueprint_or_endpoint: Blueprint | str) -> None:
         """Spare a webhook the CSRF token; it must prove itself otherwise."""
         self._openings.csrf_exempt.append(blueprint_or_endpoint)
+        self._read_anew()
+
+    def _read_anew(self) -> None:
+        """Let what was said count at once, for apps that have served a request already too."""
+        for table in self._tables:
+            table.forget()
 
     def create_user(self, name: str, password: str, email: str | None = None, roles: Iterable[str] = ()) -> User:
         """Make a user, inside an app context.
@@ -182,10 +193,13 @@ class Gatehouse:
 
         Raises:
             SettingsError: a setting is unknown or cannot be read.
-            SetupError: the app has a LoginManager or another Gatehouse already.
+            SetupError: the app has a LoginManager or another Gatehouse already, or matches routes by host.
         """
         if EXTENSION in app.extensions:
             msg = "the app has a Gatehouse already"
+            raise SetupError(msg)
+        if app.url_map.host_matching:
+            msg = "host_matching would hide Gatehouse's pages: make one app for each host, or use subdomain_matching"
             raise SetupError(msg)
         loaded = settings_module.load(app.config)
         GatehouseLoginManager().init_app(app)
@@ -203,6 +217,7 @@ class Gatehouse:
     def _wire(self, app: Flask, loaded: Settings, database: Database) -> Wired:
         held = self._services(app, loaded, database)
         table = RouteTable(app, self._openings, self._policy)
+        self._tables.add(table)
         origins = Origins(loaded.origins, loaded.trusted_proxies)
         wired = Wired(held, origins, finish=_later, stand_first=_later)
         gate = Gate(wired, table, lambda served: self._make_ready(served, wired, table))
@@ -256,6 +271,7 @@ class Gatehouse:
         if app.login_manager.__class__ is not GatehouseLoginManager:  # type: ignore[attr-defined]
             msg = "the app made a second LoginManager: remove it, Gatehouse brings its own (app.login_manager)"
             raise SetupError(msg)
+        app.login_manager.require_unchanged()  # type: ignore[attr-defined]
         if app.debug or app.testing:
             wired.origins.relax()
         table.require_sound()

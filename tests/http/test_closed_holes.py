@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 from functools import wraps
 
+import flask_login
 import pytest
-from flask import Blueprint, Response
+from flask import Blueprint, Flask, Response, session, stream_with_context
 from flask.views import MethodView
+from flask_login import UserMixin
 
 from flask_gatehouse import (
+    Gatehouse,
     SetupError,
+    authorize,
     current_user,
     fresh_login_required,
     public,
     requires,
     role_required,
 )
-from tests.http.people import come_in, entries
+from flask_gatehouse.http.cookie import clean_agent
+from flask_gatehouse.kernel.errors import ForgottenObjectError
+from tests.http.people import add_user, come_in, entries
 
 ORIGIN = "https://app.example"
 SERVING = {"TESTING": False, "GATEHOUSE_ORIGINS": ORIGIN, "GATEHOUSE_ARGON2": "19456,2,1"}
@@ -222,3 +228,164 @@ def test_a_name_that_is_a_blueprints_and_an_endpoints_opens_neither(make_app, op
 
     with pytest.raises(SetupError, match="'api2' is a blueprint and an endpoint"):
         make_app(setup).test_client().get("/api2")
+
+
+def test_what_is_said_of_a_blueprint_while_serving_counts_at_once(make_app):
+    desk = Blueprint("desk", __name__)
+    desk.get("/desk", endpoint="desk")(lambda: "desk")
+
+    def setup(app, gate):
+        app.register_blueprint(desk)
+        app.config["GATE"] = gate
+
+    app = make_app(setup)
+    client = come_in(app)
+    assert client.get("/desk").status_code == 200
+    app.config["GATE"].protect(desk, role_required("admin"))
+    assert client.get("/desk").status_code == 403
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_rule_23_a_guarded_helper_owes_its_object_while_the_body_streams_too(make_app, is_asked):
+    def setup(app, gate):
+        gate.permission("invoice:read", "Read an invoice")
+        gate.rule("invoice:read")(lambda identity, invoice: True)
+
+        @requires("invoice:read")
+        def helper():
+            if is_asked:
+                authorize("invoice:read", "theirs")
+            return "somebody's invoice"
+
+        @app.get("/streamed")
+        def streamed():
+            def body():
+                yield "first"
+                yield helper()
+
+            return Response(stream_with_context(body()))
+
+    client = come_in(make_app(setup), "alice", "admin")
+    if is_asked:
+        assert client.get("/streamed").text == "firstsomebody's invoice"
+    else:
+        with pytest.raises(ForgottenObjectError, match=r"authorize\(invoice:read, obj\)"):
+            client.get("/streamed", buffered=True)
+
+
+# --- who is asking -----------------------------------------------------------------------------------------
+
+
+def planting(app, _gate):
+    @app.get("/plant/<key>/<value>")
+    @public
+    def plant(key, value):
+        session[key] = value
+        return "planted"
+
+    @app.get("/fall/<value>")
+    @public
+    def fall(value):
+        session["_user_id"] = value
+        raise RuntimeError
+
+    @app.get("/own-class")
+    @public
+    def own_class():
+        user = UserMixin()
+        user.id = 1
+        flask_login.login_user(user)
+        return "in"
+
+
+def test_rule_15_a_user_id_that_no_login_user_wrote_logs_nobody_in(make_app, caplog):
+    app = make_app(planting, PROPAGATE_EXCEPTIONS=False)
+    mark = add_user(app, "root", "admin").get_id()
+    for path in (f"/plant/_user_id/{mark}", f"/fall/{mark}"):
+        client = app.test_client()
+        client.get(path)
+        assert client.get("/protected").status_code == 302
+    assert "without login_user()" in caplog.text
+    assert [entry.kind for entry in entries(app)] == ["role.granted", "user.created"]
+
+
+def test_rule_15_an_object_of_the_hosts_own_class_is_warned_of_once(make_app, caplog):
+    app = make_app(planting)
+    add_user(app)
+    for _ in range(2):
+        client = app.test_client()
+        assert client.get("/own-class").text == "in"
+        assert client.get("/protected").text == "inside: alice"
+    assert [record.message for record in caplog.records if "UserMixin" in record.message] == [
+        "login_user() got a UserMixin: its get_id() is taken for a gatehouse_user.id"
+    ]
+
+
+@pytest.mark.parametrize("kind", ["user_loader", "request_loader"])
+def test_rule_15_a_loader_of_the_host_is_an_error_that_names_the_mend(make_app, kind):
+    def load_banned(_):
+        return None
+
+    def setup(app, _gate):
+        getattr(app.login_manager, kind)(load_banned)
+
+    with pytest.raises(SetupError, match=rf"{kind} would never be asked.*remove load_banned\(\).*user suspend"):
+        make_app(setup)
+
+
+def test_rule_15_a_loader_put_in_place_behind_its_back_is_an_error_at_the_first_request(make_app):
+    app = make_app(lambda app, _: setattr(app.login_manager, "_user_callback", lambda _: None))
+    with pytest.raises(SetupError, match="user_loader would never be asked"):
+        app.test_client().get("/")
+
+
+def test_a_session_protection_set_on_flask_logins_manager_is_warned_of(make_app, caplog):
+    app = make_app(lambda app, _: setattr(app.login_manager, "session_protection", "strong"))
+    assert app.test_client().get("/").status_code == 200
+    assert "set GATEHOUSE_SESSION_PROTECTION" in caplog.text
+
+
+def test_rule_19_the_gate_comes_first_again_after_contexts_that_tests_and_start_up_open(make_app):
+    app = make_app()
+    with app.test_request_context():
+        pass
+    seen = []
+    app.before_request_funcs[None].insert(0, lambda: seen.append("before the gate"))
+    assert app.test_client().get("/protected").status_code == 302
+    assert seen == []
+
+
+def test_v15_2_2_headers_of_guests_stay_small_in_memory(make_app):
+    client = make_app().test_client()
+    clean_agent.cache_clear()
+    client.set_cookie("gatehouse", "x" * 43)
+    client.get("/protected", headers={"User-Agent": "a" * 60_000})
+    assert clean_agent.cache_info().currsize == 1
+    misses = clean_agent.cache_info().misses
+    client.get("/protected", headers={"User-Agent": "a" * 59_000})
+    assert clean_agent.cache_info().misses == misses  # the same cut text: no longer one is kept
+
+
+def test_an_app_that_matches_hosts_is_an_error_that_names_the_mend():
+    app = Flask("tests.support.apps", host_matching=True, static_host="app.example")
+    with pytest.raises(SetupError, match="host_matching would hide Gatehouse's pages: make one app for each host"):
+        Gatehouse(app)
+
+
+# --- this machine (rules 25 and 26) ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "origin, headers, is_asked",
+    [
+        ("http://127.0.0.1:8000", {}, False),
+        ("https://demo.example", {}, True),  # a proxy on this machine that adds no header at all
+        ("http://127.0.0.1:8000", {"X-Forwarded-Proto": "https"}, True),
+        ("http://127.0.0.1:8000", {"CF-Connecting-IP": "203.0.113.9"}, True),
+    ],
+)
+def test_rule_25_the_code_is_asked_for_unless_this_machine_asks_for_itself(make_app, origin, headers, is_asked):
+    config = {"GATEHOUSE_ORIGINS": "http://127.0.0.1:8000, https://demo.example", "GATEHOUSE_FIRST_USER_ADMIN": True}
+    page = make_app(**config).test_client().get("/register", base_url=origin, headers=headers)
+    assert page.status_code == 200
+    assert ('name="code"' in page.text) is is_asked
