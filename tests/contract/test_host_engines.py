@@ -15,7 +15,7 @@ from tests.support import apps, databases
 PASSWORD = "correct horse battery"
 
 
-class InTheMiddle(Exception):
+class InTheMiddleError(Exception):
     """A bug in a unit."""
 
 
@@ -23,7 +23,7 @@ def fail_in_the_middle(database):
     """Write a row and raise."""
     with database.unit() as connection:
         connection.execute(sa.insert(schema.guard).values(name="half"))
-        raise InTheMiddle
+        raise InTheMiddleError
 
 
 @pytest.mark.parametrize("level", ["AUTOCOMMIT", "SERIALIZABLE", "REPEATABLE READ"])
@@ -32,12 +32,14 @@ def test_v2_3_3_a_units_isolation_is_ours_whatever_the_hosts_engine_says(postgre
     database = Database(sa.create_engine(postgres.url(name), isolation_level=level))
     with database.unit() as connection:
         assert connection.execute(sa.text("SHOW transaction_isolation")).scalar_one() == "read committed"
-    with pytest.raises(InTheMiddle):
+    with pytest.raises(InTheMiddleError):
         fail_in_the_middle(database)
     with database.reading() as connection:
         assert set(connection.execute(sa.select(schema.guard.c.name)).scalars()) == {"last-admin"}
     with database.engine.connect() as connection:  # given back to the host as it was
-        assert connection.connection.dbapi_connection.autocommit is (level == "AUTOCOMMIT")
+        raw = connection.connection.dbapi_connection
+        assert raw is not None
+        assert raw.autocommit is (level == "AUTOCOMMIT")
         assert level == "AUTOCOMMIT" or connection.get_isolation_level() == level
     database.close()
     postgres.drop_database(name)
@@ -51,7 +53,7 @@ def test_sqlalchemys_own_recipe_for_sqlite_transactions_works(run_folder, tmp_pa
     database = Database(engine)
     with database.unit() as connection:
         connection.execute(sa.insert(schema.guard).values(name="kept"))
-    with pytest.raises(InTheMiddle):
+    with pytest.raises(InTheMiddleError):
         fail_in_the_middle(database)
     with database.snapshot() as connection:
         assert set(connection.execute(sa.select(schema.guard.c.name)).scalars()) == {"last-admin", "kept"}
