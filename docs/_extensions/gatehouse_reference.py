@@ -39,7 +39,7 @@ KINDS_OF_VALUE: dict[Callable[[object], Any], str] = {
     parsing.flag: "on or off",
     parsing.duration: "duration",
     parsing.origins: "list of origins",
-    parsing.networks: "`none` or list of networks",
+    parsing.networks: "`none`, or list of networks and `unix`",
     parsing.argon2: "`m,t,p`",
     parsing.url_path: "path",
     parsing.local_path: "path",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -65,6 +66,7 @@ class Gatehouse:
         self._policy = policy.Policy()
         self._roles = roles.Roles()
         self._openings = Openings()
+        self._tables: weakref.WeakSet[RouteTable] = weakref.WeakSet()
         self._factors: list[Factor] = []
         self.clock: Clock = Clock()
         if app is not None:
@@ -117,6 +119,7 @@ class Gatehouse:
 
         def add(function: Callable[[Identity, Any], bool]) -> Callable[[Identity, Any], bool]:
             self._policy.add_rule(permission, function)
+            self._read_anew()
             return function
 
         return add
@@ -132,6 +135,7 @@ class Gatehouse:
             SetupError: it is `public`, or no label.
         """
         self._openings.protected.append((blueprint, as_label(label)))
+        self._read_anew()
 
     def public(self, blueprint_or_endpoint: Blueprint | str) -> None:
         """Open someone else's blueprint or endpoint; routes in it with a label of their own keep it.
@@ -140,6 +144,7 @@ class Gatehouse:
             blueprint_or_endpoint: the blueprint, or the name of a blueprint or endpoint.
         """
         self._openings.public.append(blueprint_or_endpoint)
+        self._read_anew()
 
     def csrf_exempt(self, blueprint_or_endpoint: Blueprint | str) -> None:
         """Spare a webhook the CSRF token; it must prove itself otherwise.
@@ -148,6 +153,12 @@ class Gatehouse:
             blueprint_or_endpoint: the blueprint, or the name of a blueprint or endpoint.
         """
         self._openings.csrf_exempt.append(blueprint_or_endpoint)
+        self._read_anew()
+
+    def _read_anew(self) -> None:
+        """Let what was said count at once, for apps that have served a request already too."""
+        for table in self._tables:
+            table.forget()
 
     def create_user(self, name: str, password: str, email: str | None = None, roles: Iterable[str] = ()) -> User:
         """Make a user, inside an app context.
@@ -222,10 +233,13 @@ class Gatehouse:
 
         Raises:
             SettingsError: a setting is unknown or cannot be read.
-            SetupError: the app has a LoginManager or another Gatehouse already.
+            SetupError: the app has a LoginManager or another Gatehouse already, or matches routes by host.
         """
         if EXTENSION in app.extensions:
             msg = "the app has a Gatehouse already: call Gatehouse(app) or gate.init_app(app), and once"
+            raise SetupError(msg)
+        if app.url_map.host_matching:
+            msg = "host_matching would hide Gatehouse's pages: make one app for each host, or use subdomain_matching"
             raise SetupError(msg)
         loaded = settings_module.load(app.config)
         GatehouseLoginManager().init_app(app)
@@ -243,6 +257,7 @@ class Gatehouse:
 
     def _gate(self, app: Flask, wired: Wired) -> Gate:
         table = RouteTable(app, self._openings, self._policy)
+        self._tables.add(table)
         app.extensions["gatehouse_routes"] = table
         gate = Gate(wired, table, lambda served: self._make_ready(served, wired, table))
         gate.stand_first(app)
@@ -289,6 +304,7 @@ class Gatehouse:
         if app.login_manager.__class__ is not GatehouseLoginManager:  # type: ignore[attr-defined]
             msg = "the app made a second LoginManager: remove it, Gatehouse brings its own (app.login_manager)"
             raise SetupError(msg)
+        app.login_manager.require_unchanged()  # type: ignore[attr-defined]
         if app.debug or app.testing:
             wired.origins.relax()
         table.require_sound()

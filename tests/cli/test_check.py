@@ -6,11 +6,12 @@ import json
 import sqlite3
 
 import pytest
+from sqlalchemy import insert
 from werkzeug.security import generate_password_hash
 
 from flask_gatehouse import migrations
 from flask_gatehouse.domain import passwords
-from flask_gatehouse.kernel.schema import REVISION
+from flask_gatehouse.kernel.schema import REVISION, role
 from tests.cli.conftest import PASSWORD, SAFE, Commands
 from tests.support.apps import SECRET
 
@@ -120,6 +121,13 @@ def test_debug_is_said_to_hide_what_is_unsafe_elsewhere(make_app):
     app.debug = True
     result = Commands(app)("check")
     assert "Debug is on" in result.stderr
+
+
+def test_a_role_of_the_code_that_the_database_has_too_is_reported(sound):
+    sound.app.extensions["gatehouse"].role("clerk", [])
+    with sound.services.unit() as unit:
+        unit.connection.execute(insert(role).values(name="clerk", created_at=0))
+    assert check(sound) == {"roles": "role clerk is declared in code and in the database: the code's permissions count"}
 
 
 def test_a_label_that_is_lost_is_reported(make_app):

@@ -152,10 +152,13 @@ def _database(site: Site, facts: dict[str, object]) -> Iterator[Found]:
             return
         with services.database.snapshot() as connection:
             schemes = passwords.count_schemes(connection)
+            shadowed = services.roles.shadowed(connection)
             facts["audit_head"] = services.audit.head(connection)
     except DatabaseUnavailableError as error:
         yield Found("database", in_words(error))
         return
+    for name in shadowed:
+        yield Found("roles", f"role {name} is declared in code and in the database: the code's permissions count")
     yield from _old_schemes(services, schemes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,7 @@ class Requirement:
     listed: frozenset[str] = frozenset()
 
     def plus(self, other: Requirement) -> Requirement:
-        """Return what stacked labels demand together.
+        """Return what stacked labels demand together; a permission is listed where no label demands its object.
 
         Raises:
             SetupError: one opens the route and the other guards it.
@@ -74,6 +74,7 @@ class Requirement:
         if self.is_public or other.is_public:
             msg = "@public stands beside another label: a route is open or guarded, not both"
             raise SetupError(msg)
+        demanded = (self.permissions - self.listed) | (other.permissions - other.listed)
         ages = [age for age in (self.within, other.within) if age is not None]
         return Requirement(
             permissions=self.permissions | other.permissions,
@@ -82,8 +83,18 @@ class Requirement:
             is_fresh=self.is_fresh or other.is_fresh,
             within=min(ages, default=None),
             aal=max(self.aal, other.aal),
-            listed=self.listed | other.listed,
+            listed=(self.listed | other.listed) - demanded,
         )
+
+    def beneath(self, outer: Requirement) -> Requirement:
+        """Return what a view's own label and the one around it (of its class, its blueprint) demand together.
+
+        About objects the inner label has the word: an outer `obj=False` never lifts what the view itself demands.
+
+        Raises:
+            SetupError: one opens the route and the other guards it.
+        """
+        return replace(self.plus(outer), listed=self.listed | (outer.listed - self.permissions))
 
     def __str__(self) -> str:
         """Say it in words, as `gatehouse routes` prints it."""

@@ -112,7 +112,7 @@ def _store(services: Services, identity: Identity, secret: str, change: _Change,
 
 
 def change_email(services: Services, identity: Identity, email: str, source: Source) -> Refused | str | None:
-    """Store another e-mail address, unverified; links that were made before die (rule 31)."""
+    """Store another e-mail address, unverified; links that were made before die (rule 31). The same changes nothing."""
     try:
         address = users.require_email(email)
     except InvalidFieldError as error:
@@ -121,6 +121,8 @@ def change_email(services: Services, identity: Identity, email: str, source: Sou
         stored = users.find(unit.connection, identity.user_id, lock=True)
         if stored is None or not stored.is_active:
             return refused(Refusal.GONE)
+        if stored.email == address:
+            return address
         users.set_email(unit.connection, identity.user_id, address)
         tokens.drop_links(unit.connection, identity.user_id)
         event = Event("user.email_changed", Actor.of(identity), identity.user_id, source, identity.session_id)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .services import Services, Unit
 
 REASON_MAX = 500
+NOT_HELD = "The user does not hold this role."
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,10 @@ def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
 def grant(
     services: Services, act: Act, user_id: int, role: str, until_at: Instant | None = None
 ) -> UserRecord | Refused:
-    """Grant a role, or change when a grant ends; counts from the next request on, everywhere."""
+    """Grant a role, or change when a grant ends; counts from the next request on, everywhere.
+
+    A grant ends no later than the actor's own right to it: else who is administrator for an hour would be so for ever.
+    """
 
     def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
         key = _usable_role(services, unit, act, role)
@@ -201,6 +205,8 @@ def grant(
             return key
         if until_at is not None and until_at <= unit.now:
             return refused_value("until", "The end of a grant lies in the future.")
+        if _outlasts_actor(services, unit, act, key, until_at):
+            return refused_value("until", "Your own right to this role ends sooner: name an earlier end.")
         if key == ADMIN and until_at is not None and _is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
         services.roles.add_grant(unit.connection, user_id, key, unit.now, by=act.actor.user_id, until_at=until_at)
@@ -214,13 +220,14 @@ def withdraw(services: Services, act: Act, user_id: int, role: str) -> UserRecor
     """Withdraw a role; it stops counting at the next request, everywhere. Needs a reason."""
 
     def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
-        key = _usable_role(services, unit, act, role)
-        if isinstance(key, Refused):
-            return key
+        key = role.casefold()  # which may be gone from the code: what remains of it must go too
+        if not _rights(services, unit, act).covers(services.roles.rights_of_role(unit.connection, key)):
+            return refused(Refusal.FORBIDDEN)
         if key == ADMIN and _is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
         if not services.roles.drop_grant(unit.connection, user_id, key):
-            return refused_value("role", "The user does not hold this role.")
+            known = _usable_role(services, unit, act, role)
+            return known if isinstance(known, Refused) else refused_value("role", NOT_HELD)
         _record(unit, act, "role.withdrawn", user_id, role=key)
         return None
 
@@ -235,6 +242,14 @@ def _usable_role(services: Services, unit: Unit, act: Act, role: str) -> str | R
     if not _rights(services, unit, act).covers(services.roles.rights_of_role(unit.connection, key)):
         return refused(Refusal.FORBIDDEN)
     return key
+
+
+def _outlasts_actor(services: Services, unit: Unit, act: Act, key: str, until_at: Instant | None) -> bool:
+    if act.identity is None:
+        return False
+    wanted = services.roles.rights_of_role(unit.connection, key)
+    limit = services.roles.covered_until(unit.connection, act.identity.user_id, wanted, unit.now)
+    return limit is not None and (until_at is None or until_at > limit)
 
 
 def create_role(services: Services, act: Act, name: str, permissions: list[str]) -> str | Refused:

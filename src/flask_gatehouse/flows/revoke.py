@@ -51,7 +51,8 @@ def others(services: Services, identity: Identity, source: Source) -> int:
     with services.unit() as unit:
         users.find(unit.connection, identity.user_id, lock=True)  # before any session row: one order everywhere
         ended = services.sessions.store.drop_all(unit.connection, identity.user_id, but=identity.session_id)
-        _record(unit, Actor.of(identity), identity.user_id, source, ended, "")
+        if ended:  # what changes nothing leaves no row: rows of no consequence would bury others
+            _record(unit, Actor.of(identity), identity.user_id, source, ended, "")
         return len(ended)
 
 

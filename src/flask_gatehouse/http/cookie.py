@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 KEY = "flask_gatehouse"
 CARRIED_MAX = 8192
 AGENT_MAX = 256
+AGENT_READ = 4 * AGENT_MAX
 OURS = frozenset({"_user_id", "_fresh", "_id", "_remember", "_remember_seconds"})
 """Keys Flask-Login writes: they count only when written in this process, and are never stored (rule 15)."""
 NOT_CARRIED = OURS | {"csrf_token", "_permanent"}
@@ -54,6 +55,7 @@ class GuardedSession(SessionMixin):
 
     Attributes:
         secret: secret of the active session that identifies the request, `""` for a guest.
+        is_answered: whether the response is finished, but for a body that is still streaming.
         is_consulted: whether identity or session was asked for, found or not (rule 18).
         is_agent_told: whether the user agent says which browser asks.
         passed: labels the gate has let this request through.
@@ -62,6 +64,7 @@ class GuardedSession(SessionMixin):
     """
 
     modified = False
+    is_answered = False
     is_consulted = False
     is_token_read = False
     may_ask_late = False
@@ -99,6 +102,11 @@ class GuardedSession(SessionMixin):
         if not self._is_origin_known:
             self._origin, self._is_origin_known = self.wired.origins.of(self.environ), True
         return self._origin
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether the gate has let the request through to a view; never in a test's `session_transaction()`."""
+        return "passed" in vars(self)
 
     # -- who is asking ------------------------------------------------------------------------------------------
 
@@ -141,7 +149,7 @@ class GuardedSession(SessionMixin):
     @property
     def agent(self) -> str:
         """The user agent, cleaned."""
-        return clean_agent(self.environ.get("HTTP_USER_AGENT", ""))
+        return clean_agent(self.environ.get("HTTP_USER_AGENT", "")[:AGENT_READ])  # cut first: the cache keeps its keys
 
     @property
     def source(self) -> Source:
@@ -369,7 +377,7 @@ class GatehouseSessionInterface(SessionInterface):
         """Return the request's session; nothing is read yet."""
         if not self._stands_first:
             self._gate.stand_first(app)
-            self._stands_first = True
+            self._stands_first = app._got_first_request  # noqa: SLF001 - until then extensions may still come in front
         session = GuardedSession(self._wired, request.environ)
         if "HTTP_USER_AGENT" not in request.environ and app.testing:  # Flask's session_transaction() sends none
             session.is_agent_told = False

@@ -15,7 +15,7 @@ from flask_gatehouse.kernel.errors import DatabaseUnavailableError
 from . import respond
 from .context import here
 from .cookie import KEY
-from .decisions import answer, record_refusal
+from .decisions import answer, record_refusal, shown_path
 from .flask_login import end_session, judge_claims
 from .origin import csrf_fault, is_well_encoded
 
@@ -112,13 +112,13 @@ class Gate:
         app.before_request_funcs[None] = [self.before_request, *others]
 
     def _check_csrf(self, guard: Guard) -> ResponseReturnValue | None:
-        if guard.is_csrf_exempt or current_app.config.get("WTF_CSRF_ENABLED") is False:
+        if guard.is_csrf_exempt or (current_app.testing and current_app.config.get("WTF_CSRF_ENABLED") is False):
             return None
         fault = csrf_fault(self._wired.origins, self._wired.csrf_keys)
         if fault is None:
             return None
         state = here()
-        record_refusal(state, "csrf.refused", {"why": fault, "path": request.path[:200]})
+        record_refusal(state, "csrf.refused", {"why": fault, "path": shown_path()})
         text = f"This form cannot be taken: {fault}. Reload the page and send it again."
         return respond.message(403, "Forbidden", text)
 
@@ -127,6 +127,7 @@ class Gate:
         del app
         if state.owed and response.status_code < 400 and not state.owed <= state.authorized:  # noqa: PLR2004
             self._withhold(state, response)
+        state.is_answered = True
         if response.status_code < 300 and response.is_streamed and not response.direct_passthrough:  # noqa: PLR2004
             state.expect_late_questions()
         try:
@@ -138,11 +139,19 @@ class Gate:
     def _settle(state: GuardedSession, response: Response) -> None:
         if state.claims:
             if "_user_id" in state.claims:
-                judge_claims(state, may_abort=False)
+                Gate._judge_unvouched(state)
             state.claims.clear()
         if state.is_leaving:
             end_session(state)
         state.store(response)
+
+    @staticmethod
+    def _judge_unvouched(state: GuardedSession) -> None:
+        """Judge a `_user_id` that no `login_user()` wrote: only a test's `session_transaction()` may (rule 15)."""
+        if current_app.testing and not state.has_passed:
+            judge_claims(state, may_abort=False)
+        else:
+            log.warning("_user_id was written into the session without login_user(): nobody is logged in by that")
 
     @staticmethod
     def _withhold(state: GuardedSession, response: Response) -> None:

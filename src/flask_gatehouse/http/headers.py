@@ -89,7 +89,7 @@ def _merge(headers: list[Pair], prepared: tuple[Pair, ...], present: set[str]) -
             headers.append((name, value))
         elif name == "Vary":
             said = ", ".join(pair[1] for pair in headers if pair[0].lower() == "vary")
-            if "cookie" not in said.lower() and said.strip() != "*":
+            if not {word.strip().lower() for word in said.split(",")} & {"cookie", "*"}:
                 headers[:] = [pair for pair in headers if pair[0].lower() != "vary"]
                 headers.append((name, f"{said}, {value}"))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import flask_login
 
 from flask_gatehouse.domain.policy import FRESH, LOGIN, PUBLIC, Requirement
-from flask_gatehouse.kernel.errors import SetupError
+from flask_gatehouse.kernel.errors import ForgottenObjectError, SetupError
 
 from .context import here
 from .decisions import enforce
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 V = TypeVar("V", bound="Callable[..., Any]")
+R = TypeVar("R")
 LABEL = "__gatehouse_label__"
 LOST = "__gatehouse_labelled_by__"
 
@@ -57,19 +58,19 @@ class Label:
 
             @wraps(view)
             async def guarded_async(*args: Any, **kwargs: Any) -> Any:
-                if label not in here().passed:
-                    enforce(label.requirement)
-                    _owe(label.requirement)
-                return await view(*args, **kwargs)
+                if label in here().passed:
+                    return await view(*args, **kwargs)
+                owed = _owe(label.requirement)
+                return _paid(await view(*args, **kwargs), owed)
 
             return cast("V", self._mark(view, guarded_async))
 
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            if label not in here().passed:
-                enforce(label.requirement)
-                _owe(label.requirement)
-            return view(*args, **kwargs)
+            if label in here().passed:
+                return view(*args, **kwargs)
+            owed = _owe(label.requirement)
+            return _paid(view(*args, **kwargs), owed)
 
         return cast("V", self._mark(view, guarded))
 
@@ -82,20 +83,38 @@ class Label:
         return wrapper
 
 
-def _owe(requirement: Requirement) -> None:
-    """Remember that an object rule narrows what a guarded helper was asked for (rule 23)."""
+def _owe(requirement: Requirement) -> frozenset[str]:
+    """Enforce a requirement, and remember that an object rule narrows what a guarded helper was asked for (rule 23)."""
+    enforce(requirement)
     state = here()
-    state.owed = state.owed | (state.wired.services.policy.ruled(requirement.permissions) - requirement.listed)
+    owed = state.wired.services.policy.ruled(requirement.permissions) - requirement.listed
+    state.owed = state.owed | owed
+    return owed
+
+
+def _paid(found: R, owed: frozenset[str]) -> R:
+    """Hand on what a guarded helper returned; in a body that is streaming nothing else could withhold it (rule 23).
+
+    Raises:
+        ForgottenObjectError: the helper owes its object still.
+    """
+    state = here()
+    if state.is_answered and not owed <= state.authorized:
+        forgotten = ", ".join(sorted(owed - state.authorized))
+        msg = f"a streamed body was cut off: call authorize({forgotten}, obj) before or in the helper"
+        raise ForgottenObjectError(msg)
+    return found
 
 
 def wrapped_chain(view: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """Yield a view and what it wraps, outermost first."""
+    """Yield a view and what it wraps, outermost first; of a bound method its function, which carries the labels."""
     seen: set[int] = set()
-    current: Callable[..., Any] | None = view
+    current: Callable[..., Any] | None = getattr(view, "__func__", view)
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         yield current
         current = getattr(current, "__wrapped__", None)
+        current = getattr(current, "__func__", current)
 
 
 def _caller(above: int = 2) -> str:

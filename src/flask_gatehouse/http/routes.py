@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import flask_login
@@ -137,25 +138,28 @@ class RouteTable:
         view_class = getattr(view, "view_class", None)
         if view_class is not None:
             own += _labels(view_class.dispatch_request)  # one view for all methods, wherever these are named
-        guard = self._combine(endpoint, [*own, *inherited], view)
-        methods = self._method_guards(endpoint, view, [*own, *inherited])
+        guard = self._combine(endpoint, [own, inherited], view)
+        methods = self._method_guards(endpoint, view, [own, inherited])
         if not methods:
             return guard
         return Guard(
             guard.requirement, guard.labels, guard.owed, methods, is_labelled=True, is_csrf_exempt=guard.is_csrf_exempt
         )
 
-    def _combine(self, endpoint: str, labels: list[Label], view: View) -> Guard:
+    def _combine(self, endpoint: str, levels: list[list[Label]], view: View) -> Guard:
+        """Join the labels of a view: `levels` holds the innermost first, a blueprint's last."""
+        labels = list(dict.fromkeys(label for level in levels for label in level))  # `wraps` copies a label outwards
         self._require_declared(endpoint, labels)
-        requirements = [label.requirement for label in labels]
-        requirements += [found for function in wrapped_chain(view) if (found := _flask_login_label(function))]
         is_exempt = any(self._is_in(endpoint, part) for part in self._openings.csrf_exempt)
-        if not requirements:
+        try:
+            requirement = _joined(levels, view)
+        except SetupError as error:
+            places = ", ".join(label.where for label in labels)
+            msg = f"endpoint {endpoint!r}: {error} ({places}): remove one of the labels"
+            raise SetupError(msg) from error
+        if requirement is None:
             is_open = any(self._is_in(endpoint, part) for part in self._openings.public)
             return Guard(PUBLIC if is_open else LOGIN, is_labelled=is_open, is_csrf_exempt=is_exempt)
-        requirement = requirements[0]
-        for other in requirements[1:]:
-            requirement = self._joined(endpoint, labels, requirement, other)
         owed = self._policy.ruled(requirement.permissions) - requirement.listed
         if requirement == LOGIN:
             requirement = LOGIN
@@ -167,16 +171,7 @@ class RouteTable:
                 msg = f"endpoint {endpoint!r}: nobody declared permission {name!r} ({label.where}): {MEND_PERMISSION}"
                 raise SetupError(msg)
 
-    @staticmethod
-    def _joined(endpoint: str, labels: list[Label], one: Requirement, other: Requirement) -> Requirement:
-        try:
-            return one.plus(other)
-        except SetupError as error:
-            places = ", ".join(label.where for label in labels)
-            msg = f"endpoint {endpoint!r}: {error} ({places}): remove one of the labels"
-            raise SetupError(msg) from error
-
-    def _method_guards(self, endpoint: str, view: View, inherited: list[Label]) -> dict[str, Guard]:
+    def _method_guards(self, endpoint: str, view: View, outer: list[list[Label]]) -> dict[str, Guard]:
         view_class = getattr(view, "view_class", None)
         if view_class is None or not issubclass(view_class, MethodView):
             return {}
@@ -187,7 +182,10 @@ class RouteTable:
                 continue
             labels = list(_labels(handler))
             if labels or any(map(_flask_login_label, wrapped_chain(handler))):
-                found[method.upper()] = self._combine(endpoint, [*inherited, *labels], handler)
+                found[method.upper()] = self._combine(endpoint, [labels, *outer], handler)
+        head = getattr(view_class, "head", None)
+        if found and head is not None and "HEAD" not in found:  # a view of its own, so GET's label is not its
+            found["HEAD"] = self._combine(endpoint, [[], *outer], head)
         return found
 
     def _is_static(self, view: View) -> bool:
@@ -199,7 +197,12 @@ class RouteTable:
 
     def _is_in(self, endpoint: str, part: Blueprint | str) -> bool:
         if isinstance(part, str):
-            return endpoint == part or endpoint.startswith(f"{part}.")
+            if part not in self._app.blueprints:
+                return endpoint == part
+            if part in self._app.view_functions:
+                msg = f"{part!r} is a blueprint and an endpoint: hand over the Blueprint itself, or rename one"
+                raise SetupError(msg)
+            return endpoint.startswith(f"{part}.")
         names = [name for name, blueprint in self._app.blueprints.items() if blueprint is part]
         return any(endpoint.startswith(f"{name}.") for name in names)
 
@@ -279,6 +282,25 @@ def _labels(view: View) -> Iterable[Label]:
         label = getattr(function, "__dict__", {}).get(LABEL)
         if isinstance(label, Label):
             yield label
+
+
+def _joined(levels: list[list[Label]], view: View) -> Requirement | None:
+    """Return what labels demand together, None where there are none.
+
+    Raises:
+        SetupError: they contradict each other.
+    """
+    joined: Requirement | None = None
+    seen: set[Label] = set()
+    flask_logins = [found for function in wrapped_chain(view) if (found := _flask_login_label(function))]
+    for number, level in enumerate(levels):
+        requirements = [label.requirement for label in dict.fromkeys(level) if label not in seen]
+        requirements += [] if number else flask_logins
+        seen.update(level)
+        if requirements:
+            outer = reduce(Requirement.plus, requirements)
+            joined = outer if joined is None else joined.beneath(outer)
+    return joined
 
 
 def _flask_login_label(function: View) -> Requirement | None:

@@ -15,6 +15,10 @@ class SetupError(GatehouseError):
     """The app is wired in a way that would leave a hole, such as a label that is lost; the text names the line."""
 
 
+class ForgottenObjectError(GatehouseError):
+    """A body that streams asked a guarded helper for an object and no `authorize()` followed: a bug of the view."""
+
+
 class DatabaseUnavailableError(GatehouseError):
     """The database does not answer; requests end as 503 and work again by themselves once it does."""
 

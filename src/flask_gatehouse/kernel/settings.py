@@ -57,8 +57,10 @@ class Settings:
         "Where the app is served, such as `https://app.example`. Source of all links, the Origin check and the "
         "cookies' form; other Hosts get 400. Required outside debug and tests.",
     )
-    trusted_proxies: tuple[Network, ...] = _setting(
-        parsing.networks, (), "Networks whose `X-Forwarded-For` is believed; `none` or CIDRs."
+    trusted_proxies: tuple[Network | str, ...] = _setting(
+        parsing.networks,
+        (),
+        "Whose `X-Forwarded-For` is believed: `none`, or CIDRs, and `unix` for a proxy that connects by a unix socket.",
     )
     database_url: str = _setting(
         parsing.database_url,

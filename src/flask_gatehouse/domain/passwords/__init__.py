@@ -99,7 +99,8 @@ def lock_credential(connection: Connection, user_id: int, also: int | None = Non
             each other.
     """
     ids = {user_id} if also is None else {user_id, also}
-    connection.execute(select(user.c.id).where(user.c.id.in_(sorted(ids))).order_by(user.c.id).with_for_update())
+    query = select(user.c.id).where(user.c.id.in_(sorted(ids))).order_by(user.c.id)
+    connection.execute(query.with_for_update(key_share=True))  # as `users.find`
     return find_credential_of(connection, user_id)
 
 

@@ -153,7 +153,7 @@ class SqlSessions:
                 roles.add(name)
                 permissions |= self._code_roles.get(name, frozenset())
                 granted_until = min(granted_until, until_at or FOREVER)
-            if permission is not None:
+            if permission is not None and name not in self._code_roles:  # of a role in code its rows do not count
                 permissions.add(permission)
         return tuple(sorted(roles)), frozenset(permissions), ADMIN in roles, granted_until
 
