@@ -19,7 +19,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from flask_gatehouse.__main__ import gatehouse
 from flask_gatehouse.domain.audit import KINDS
-from flask_gatehouse.extension import BUILT_IN_PERMISSIONS
+from flask_gatehouse.domain.policy import BUILT_IN
 from flask_gatehouse.kernel import parsing, schema
 from flask_gatehouse.kernel.settings import PREFIX, Settings, problems
 
@@ -51,7 +51,9 @@ UNSAFE: tuple[tuple[str, dict[str, Any], dict[str, object]], ...] = (
     ("an entry under 32 characters", {"secret_key_fallbacks": ("short",)}, {}),
     ("missing", {"origins": ()}, {}),
     ("`http://` off loopback", {"origins": ("http://app.example",)}, {}),
-    ("0 (or `GATEHOUSE_SESSION_IDLE` 0)", {"session_absolute": timedelta(0)}, {}),
+    ("0", {"session_absolute": timedelta(0)}, {}),
+    ("0", {"session_idle": timedelta(0)}, {}),
+    ("0", {"admin_idle": timedelta(0)}, {}),
     ("0", {"max_sessions": 0}, {}),
     ("less memory than 19456 KiB, or than 47104 KiB for one pass", {"argon2": (1024, 1, 1)}, {}),
     ("a network of all addresses", {"trusted_proxies": parsing.networks("0.0.0.0/0")}, {}),
@@ -176,9 +178,7 @@ def events_table() -> str:
 
 def permissions_table() -> str:
     """Return the permissions that Gatehouse itself declares."""
-    return table(
-        ("permission", "meaning"), ((f"`{name}`", text) for name, text in sorted(BUILT_IN_PERMISSIONS.items()))
-    )
+    return table(("permission", "meaning"), ((f"`{name}`", text) for name, text in sorted(BUILT_IN.items())))
 
 
 def tables_list() -> str:

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from flask_gatehouse import __main__ as top
 from flask_gatehouse import cli
 from tests.cli.conftest import PASSWORD, PROGRAM, SAFE
+from tests.docs import pages, shell
 from tests.support.processes import clean_environment
 
 COMMANDS = {
@@ -240,6 +241,29 @@ def test_at_a_terminal_a_missing_reason_is_asked_for(program, app_file, tmp_path
     assert terminal.end() == 0
     events = json.loads(program("audit", "list", "--kind", "user.suspended", "--json", env=SAFE).stdout)
     assert events[0]["detail"]["reason"] == "left the company"
+
+
+def test_at_a_terminal_what_takes_away_for_good_asks_for_its_reason_too(program, app_file, tmp_path):
+    program("user", "create", "alice", stdin=f"{PASSWORD}\n", env=SAFE)
+    terminal = Terminal(tmp_path, "user", "delete", "alice", "--yes")
+    terminal.wait_for("Reason")
+    terminal.type("asked to be forgotten")
+    assert terminal.end() == 0
+    events = json.loads(program("audit", "list", "--kind", "user.closed", "--json", env=SAFE).stdout)
+    assert events[0]["detail"]["reason"] == "asked to be forgotten"
+
+
+@pytest.mark.parametrize("page", ["README.md", "tutorial/first-app.md"])
+def test_at_a_terminal_the_first_command_of_the_manual_asks_for_a_password_and_nothing_else(app_file, tmp_path, page):
+    block = pages.blocks(pages.page(page), "console")[0].text
+    ((command, _), *_) = shell.commands(block)
+    terminal = Terminal(tmp_path, *command.split()[1:])
+    for prompt in ("Password for alice", "Repeat for confirmation"):
+        terminal.wait_for(prompt)
+        terminal.type(PASSWORD)
+    assert terminal.end() == 0
+    assert "alice is the first administrator." in terminal.shown
+    assert terminal.shown.count("?") == 0
 
 
 def test_at_a_terminal_init_asks_for_origin_and_first_administrator(program, app_file, tmp_path):

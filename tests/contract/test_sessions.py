@@ -246,8 +246,9 @@ def test_rule_12_v7_4_1_a_revoked_session_is_refused_at_once_through_any_other_c
     first, second = home.session().secret, home.session().secret
     assert isinstance(elsewhere.load(first), Session)  # reads once, as a request before
     assert isinstance(elsewhere.load(second), Session)
+    identity = home.identity(first)
     with home.services.unit() as unit:
-        assert home.services.sessions.end_by_secret(unit.connection, first)
+        assert home.services.sessions.store.drop_one(unit.connection, alice, identity.session_id)
     assert elsewhere.load(first) is Gone.UNKNOWN
     assert isinstance(elsewhere.load(second), Session)
     house.end_all(home, alice)

@@ -15,17 +15,16 @@ import flask_gatehouse
 from flask_gatehouse import Gatehouse, InvalidEmail, InvalidName, WeakPassword
 from flask_gatehouse.domain import audit, devices, passwords, throttle, tokens, users
 from flask_gatehouse.domain.passwords import hashing
+from flask_gatehouse.domain.policy import BUILT_IN
 from flask_gatehouse.domain.sessions import PENDING_MICROS, SEEN_AT_MOST, sql
 from flask_gatehouse.domain.throttle import rules
-from flask_gatehouse.extension import BUILT_IN_PERMISSIONS
 from flask_gatehouse.flows import administer, register, reset_password
 from flask_gatehouse.flows.outcomes import Refused
 from flask_gatehouse.http import cookie, gate, guest, origin
 from flask_gatehouse.kernel import database, schema, settings
 from flask_gatehouse.kernel.clock import micros
 from flask_gatehouse.kernel.identity import CLI
-from flask_gatehouse.web import account as account_pages
-from flask_gatehouse.web import admin as admin_pages
+from flask_gatehouse.web import shown
 from tests.architecture.source import calls, functions, imports, modules
 from tests.docs import pages
 from tests.support import ROOT, databases
@@ -117,7 +116,7 @@ def test_v7_1_1_the_documented_lifetimes_are_the_defaults():
     plain, strict = settings.Settings(), settings.load({"GATEHOUSE_PROFILE": "strict"})
     by_setting = {
         "idle": "session_idle",
-        "absolute, from the last full login": "session_absolute",
+        "absolute, from the last proof": "session_absolute",
         "idle, administrators": "admin_idle",
         'idle and absolute with "remember me"': "remember",
         "age at which a proof is no longer fresh": "fresh",
@@ -239,7 +238,7 @@ def test_v15_1_3_the_documented_bounds_of_expensive_work_are_the_codes():
     assert number(rows["hashing a password"]["cost"]) == settings.Settings().argon2[0] // 1024
     assert f"{database.LOCK_WAIT_SECONDS:.0f}s" in rows["writing to SQLite"]["bound"]
     assert "lock_timeout = '5s'" in inspect.getsource(database)
-    assert account_pages.PER_PAGE == admin_pages.PER_PAGE == number(rows["a list of users or events"]["bound"])
+    assert number(rows["a list of users or events"]["bound"]) == shown.PER_PAGE
     assert str(audit.BATCH) in rows["verifying the audit chain"]["cost"]
 
 
@@ -383,6 +382,20 @@ def test_v16_1_1_v16_2_3_every_logger_is_in_the_inventory():
     assert f"every {audit.EMIT_EVERY} rows" in pages.page("reference/events.md")
 
 
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
+
+
+def test_v16_1_1_v16_2_3_every_line_of_the_log_is_in_the_inventory_with_its_level():
+    rows = pages.table(pages.section(pages.page("reference/events.md"), "What is logged where"))
+    listed = {tuple(row["where"].removeprefix("logger ").split(", ")) for row in rows if "logger" in row["where"]}
+    found = set()
+    for module in modules():
+        named = re.search(r"^log = logging\.getLogger\(\"([\w.]+)\"\)", module.text, re.MULTILINE)
+        levels = {name.removeprefix("log.") for name, _ in calls(module.tree) if name.startswith("log.")} & LEVELS
+        found |= {(f"`{named[1]}`", level.upper()) for level in levels if named}
+    assert found == listed
+
+
 def test_v16_1_1_every_column_of_an_event_is_documented():
     rows = pages.table(pages.section(pages.page("reference/events.md"), "The row"))
     listed = {name for row in rows for name in examples(row["column"])}
@@ -471,7 +484,7 @@ def test_v8_1_1_every_page_and_what_it_needs_is_documented(bare_app):
 
 def test_every_permission_of_ours_is_documented():
     listed = {row["permission"].strip("`") for row in pages.table(FROM_CODE.permissions_table())}
-    assert listed == set(BUILT_IN_PERMISSIONS)
+    assert listed == set(BUILT_IN)
 
 
 def test_every_public_name_is_documented():

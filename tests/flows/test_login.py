@@ -289,7 +289,7 @@ def test_a_login_ends_the_session_this_browser_had_before(home, alice):
     before = home.session()
     home.person("bob")
     other = home.session("bob")
-    after = home.session(previous=before.secret)
+    after = home.session(previous=home.identity(before.secret))
     assert not isinstance(home.load(before.secret), Session)
     assert isinstance(home.load(after.secret), Session)
     assert isinstance(home.load(other.secret), Session)
@@ -329,8 +329,8 @@ def test_a_host_app_vouches_for_active_users_alone(home, alice):
 def test_rule_13_logging_out_ends_the_session_and_is_recorded_once(home, alice):
     secret = home.session().secret
     identity = home.identity(secret)
-    assert login.end(home.services, identity, secret, HERE) is True
-    assert login.end(home.services, identity, secret, HERE) is False
+    assert login.end(home.services, identity, HERE) is True
+    assert login.end(home.services, identity, HERE) is False
     assert [(entry.user_id, entry.session_id) for entry in home.events("logout")] == [(alice, identity.session_id)]
 
 

@@ -401,6 +401,19 @@ def test_the_hosts_own_limit_answers_before_the_gate(build):
     assert alice.post("/change", data=b"x" * 2000, headers={"X-CSRFToken": token_of(alice)}).status_code == 413
 
 
+def test_v16_4_1_a_foreign_host_is_logged_once_with_the_mend_and_cannot_forge_a_line(build, caplog):
+    app = build(GATEHOUSE_ORIGINS="https://app.example")
+    for host in ("evil\r\nCRITICAL:root:forged\x1b[2J\x85" + "x" * 400, "other.example"):
+        environ = {"HTTP_HOST": host, "wsgi.url_scheme": "https"}
+        assert app.test_client().get("/login", environ_overrides=environ).status_code == 400
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "flask_gatehouse.gate"]
+    assert "'evil\\r\\nCRITICAL" in line
+    assert "add it to GATEHOUSE_ORIGINS" in line
+    assert line.isascii()
+    assert line.isprintable()
+    assert len(line) < 300
+
+
 def test_foreign_hosts_get_400_on_every_kind_of_route(build):
     app = build(pages, GATEHOUSE_ORIGINS="http://localhost")
     alice = come_in(app)

@@ -190,7 +190,7 @@ def delete(services: Services, name: str, reason: str, *, yes: bool, as_json: bo
     found = require_user(services, name)
     if not yes:
         click.confirm(f"Delete {found.username} for good?", abort=True, err=True)
-    _change(services, name, administer.close, act(reason), "is deleted", as_json=as_json)
+    _change(services, name, administer.close, act(reason_or_ask(reason)), "is deleted", as_json=as_json)
 
 
 @commands.command("reset")

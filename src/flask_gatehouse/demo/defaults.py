@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from flask_gatehouse.kernel.errors import SettingsError
 from flask_gatehouse.kernel.keys import new_secret
-from flask_gatehouse.kernel.settings import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +47,7 @@ def demo_defaults(config: Mapping[str, object], data: Path | None = None, port: 
 
 def _is_given(key: str, config: Mapping[str, object]) -> bool:
     names = (key, f"{key}_FILE")
-    return any(name in config or name in os.environ for name in names) or not key.startswith(PREFIX)
+    return any(name in config or name in os.environ for name in names)
 
 
 def _private(folder: Path) -> Path:

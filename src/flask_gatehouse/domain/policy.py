@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from flask_gatehouse.kernel.identity import Identity
 
 
+BUILT_IN = {
+    "users:read": "See users, their roles and sessions",
+    "users:suspend": "Suspend and restore users",
+    "users:unlock": "Zero a user's count of wrong passwords",
+    "roles:grant": "Grant and withdraw roles",
+    "sessions:revoke": "End other users' sessions",
+    "audit:read": "Read the audit log",
+}
+"""Permissions that Gatehouse's own pages ask for, with their meaning."""
+
+
 class Reason(Enum):
     """Why a decision fell as it did."""
 
@@ -205,7 +216,7 @@ class Policy:
     """The permissions of one app and the object rules that narrow them."""
 
     def __init__(self) -> None:
-        self.permissions: dict[str, str] = {}
+        self.permissions = dict(BUILT_IN)
         self._rules: dict[str, Callable[[Identity, object], bool]] = {}
 
     def declare(self, name: str, meaning: str) -> None:
@@ -229,6 +240,14 @@ class Policy:
             msg = f"permission {permission!r} has two rules: join them in one function"
             raise SetupError(msg)
         self._rules[permission] = rule
+
+    def undeclared(self, permissions: Iterable[str]) -> list[str]:
+        """Return those of the permissions that nobody declared, sorted: misspelt, most likely."""
+        return sorted(set(permissions) - self.permissions.keys())
+
+    def stray_rules(self) -> list[tuple[str, Callable[[Identity, object], bool]]]:
+        """Return the rules that narrow a permission nobody declared, by its name."""
+        return [(name, self._rules[name]) for name in self.undeclared(self._rules)]
 
     def ruled(self, permissions: Iterable[str]) -> frozenset[str]:
         """Return those of the permissions that have an object rule."""

@@ -65,11 +65,17 @@ class Roles:
         """Declare a role in code.
 
         Raises:
-            SetupError: it is the built-in one, or declared twice.
+            SetupError: it is the built-in one, declared twice, or has no name; the text says which.
         """
         key = name.casefold()
-        if key == ADMIN or key in self.in_code or not key or len(key) > ROLE_MAX:
-            msg = f"role {name!r} is built in, declared twice, or no name"
+        if not key or len(key) > ROLE_MAX:
+            msg = f"role {name!r}: give it a name of 1 to {ROLE_MAX} characters"
+            raise SetupError(msg)
+        if key == ADMIN:
+            msg = f"role {name!r} is built in and holds every permission: choose another name"
+            raise SetupError(msg)
+        if key in self.in_code:
+            msg = f"role {name!r} is declared twice: join the two calls of gate.role()"
             raise SetupError(msg)
         self.in_code[key] = frozenset(permissions)
 

@@ -30,14 +30,14 @@ class Attempt:
     Attributes:
         source: where it comes from.
         data: session keys of the guest to carry over, as JSON text.
-        previous: secret of the session this browser held before; it ends.
+        previous: who was logged in in this browser before; that session ends.
         is_remembered: whether "remember me" was asked for.
         device: cookie of the browser, genuine or just made; `""` where no browser is to be known.
     """
 
     source: Source
     data: str = ""
-    previous: str = ""
+    previous: Identity | None = None
     is_remembered: bool = False
     device: str = ""
 
@@ -159,7 +159,7 @@ def _decide(
     if before is None or not checked.verdict:
         return _failed(services, unit, checked, attempt.source)
     now_stored = passwords.lock_credential(
-        unit.connection, before.user_id, services.sessions.owner(unit.connection, attempt.previous)
+        unit.connection, before.user_id, attempt.previous.user_id if attempt.previous else None
     )
     if now_stored != before or not before.is_active:
         return _failed(services, unit, checked, attempt.source)
@@ -248,8 +248,7 @@ def _pend(
 def _open(
     services: Services, unit: Unit, credential: Credential, proofs: tuple[Proof, ...], attempt: Attempt
 ) -> Issued:
-    if attempt.previous:
-        services.sessions.end_by_secret(unit.connection, attempt.previous)
+    _end_previous(services, unit, attempt)
     issued = services.sessions.issue(
         unit.connection,
         credential.user_id,
@@ -264,6 +263,15 @@ def _open(
         devices.remember(unit.connection, attempt.device, credential.user_id, unit.now)
     _record_success(unit, credential, issued, proofs, attempt.source)
     return issued
+
+
+def _end_previous(services: Services, unit: Unit, attempt: Attempt) -> None:
+    """End the session that this browser held: by its public id, which outlives a new secret."""
+    before = attempt.previous
+    if before is None or not services.sessions.store.drop_one(unit.connection, before.user_id, before.session_id):
+        return
+    detail: dict[str, object] = {"sessions": [before.session_id], "why": "replaced by a login"}
+    unit.record(Event("session.ended", Actor.of(before), before.user_id, attempt.source, detail=detail))
 
 
 def _record_success(
@@ -299,7 +307,7 @@ def answer(services: Services, pending: str, field: str, value: str, attempt: At
         return refused(Refusal.THROTTLED, wait=charge.wait)
     with services.unit() as unit:
         credential = passwords.lock_credential(
-            unit.connection, row.user_id, services.sessions.owner(unit.connection, attempt.previous)
+            unit.connection, row.user_id, attempt.previous.user_id if attempt.previous else None
         )
         row = services.sessions.load_pending(unit.connection, pending, unit.now)
         if row is None or credential is None or not credential.is_active or credential.epoch != row.epoch:
@@ -314,8 +322,7 @@ def answer(services: Services, pending: str, field: str, value: str, attempt: At
         )
         if issued is None:
             return refused(Refusal.GONE)
-        if attempt.previous:
-            services.sessions.end_by_secret(unit.connection, attempt.previous)
+        _end_previous(services, unit, attempt)
         if attempt.device:
             devices.remember(unit.connection, attempt.device, row.user_id, unit.now)
         services.throttle.settle(unit.connection, charge, unit.now)
@@ -335,7 +342,7 @@ def vouched(services: Services, user_id: int, attempt: Attempt, *, is_fresh: boo
     """
     with services.unit() as unit:
         credential = passwords.lock_credential(
-            unit.connection, user_id, services.sessions.owner(unit.connection, attempt.previous)
+            unit.connection, user_id, attempt.previous.user_id if attempt.previous else None
         )
         if credential is None or not credential.is_active:
             unit.record(Event("login.failed", APP, user_id, attempt.source, outcome="refused"))
@@ -347,10 +354,10 @@ def vouched(services: Services, user_id: int, attempt: Attempt, *, is_fresh: boo
         return _open(services, unit, credential, (proof,) if proof else (), attempt)
 
 
-def end(services: Services, identity: Identity, secret: str, source: Source) -> bool:
-    """Log out: delete the session. False when it was gone already."""
+def end(services: Services, identity: Identity, source: Source) -> bool:
+    """Log out: delete the session, whatever its secret is by now. False when it was gone already."""
     with services.unit() as unit:
-        has_ended = services.sessions.end_by_secret(unit.connection, secret)
+        has_ended = services.sessions.store.drop_one(unit.connection, identity.user_id, identity.session_id)
         if has_ended:
             actor = Actor.of(identity)
             unit.record(Event("logout", actor, identity.user_id, source, identity.session_id))

@@ -13,11 +13,6 @@ from .cookie import GuardedSession
 from .guest import GuestCookies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from flask import Flask
-    from flask.wrappers import Response
-
     from flask_gatehouse.flows.services import Services
     from flask_gatehouse.kernel.identity import Identity
 
@@ -33,14 +28,10 @@ class Wired:
     Attributes:
         services: what flows work with.
         origins: where the app is served.
-        finish: ends a response: stores the session.
-        stand_first: puts the gate before every other before_request.
     """
 
     services: Services
     origins: Origins
-    finish: Callable[[Flask, GuardedSession, Response], None]
-    stand_first: Callable[[Flask], None]
     guests: GuestCookies = field(init=False)
     csrf_keys: tuple[bytes, ...] = field(init=False)
 

@@ -22,13 +22,14 @@ from flask_gatehouse.kernel.identity import Identity, Source
 from flask_gatehouse.kernel.keys import secret_digest
 
 from .guest import tagged
-from .schemes import cookie_value, has_token_scheme
+from .schemes import cookie_value, identify
 
 if TYPE_CHECKING:
     from flask import Flask, Request
     from flask.wrappers import Response
 
     from .context import Wired
+    from .gate import Gate
     from .origin import Origin
 
 KEY = "flask_gatehouse"
@@ -116,24 +117,17 @@ class GuardedSession(SessionMixin):
 
     def _load(self) -> Identity | None:
         self._is_loaded = self.is_consulted = True
-        environ = self.environ
-        header = environ.get("HTTP_COOKIE")
-        if not header or has_token_scheme(environ):
-            return None
-        secret = cookie_value(header, self.cookie_name("gatehouse"))
-        if not secret:
-            return None
         services = self.wired.services
         now = services.clock.now()
-        found = services.sessions.load(secret, self.agent if self.is_agent_told else None, now)
-        if isinstance(found, Gone):
+        agent = self.agent if self.is_agent_told else None
+        found = identify(services, self.environ, self.cookie_name("gatehouse"), agent, now)
+        if found is None:
             return None
-        self.secret = secret
-        self._identity = found.identity
-        self._row_data = found.row.data
-        if found.is_seen_due:
-            self._touch(secret, now)
-        return found.identity
+        session, self.secret = found
+        self._identity, self._row_data = session.identity, session.row.data
+        if session.is_seen_due:
+            self._touch(self.secret, now)
+        return session.identity
 
     def expect_late_questions(self) -> None:
         """Answer for a streamed body: it may ask who is there after its headers have left. Looks nobody up."""
@@ -192,9 +186,9 @@ class GuardedSession(SessionMixin):
         return self._device
 
     @property
-    def previous(self) -> str:
-        """Secret of the session that a login in this browser replaces, or `""`."""
-        return self.secret if self.identity is not None else ""
+    def previous(self) -> Identity | None:
+        """Whose session a login in this browser replaces, or None."""
+        return self.identity
 
     # -- what changes it ----------------------------------------------------------------------------------------
 
@@ -371,16 +365,18 @@ class GatehouseSessionInterface(SessionInterface):
 
     Args:
         wired: the app's wiring.
+        gate: put before all else at the first request, and asked to end every response.
     """
 
-    def __init__(self, wired: Wired) -> None:
+    def __init__(self, wired: Wired, gate: Gate) -> None:
         self._wired = wired
+        self._gate = gate
         self._stands_first = False
 
     def open_session(self, app: Flask, request: Request) -> GuardedSession:
         """Return the request's session; nothing is read yet."""
         if not self._stands_first:
-            self._wired.stand_first(app)
+            self._gate.stand_first(app)
             self._stands_first = app._got_first_request  # noqa: SLF001 - until then extensions may still come in front
         session = GuardedSession(self._wired, request.environ)
         if "HTTP_USER_AGENT" not in request.environ and app.testing:  # Flask's session_transaction() sends none
@@ -392,4 +388,4 @@ class GatehouseSessionInterface(SessionInterface):
         """Store what changed and finish the response; a fault of the database answers 503, never half a login."""
         if not isinstance(session, GuardedSession):
             return
-        self._wired.finish(app, session, response)
+        self._gate.finish(app, session, response)

@@ -225,7 +225,7 @@ def judge_claims(state: GuardedSession, *, may_abort: bool = True) -> None:
         may_abort: whether a refusal may end the request; not while a response is being finished.
     """
     text = str(state.claims.get("_user_id"))
-    is_fresh, is_remembered = bool(state.claims.get("_fresh")), state.claims.get("_remember") == "set"
+    is_fresh, is_remembered = bool(state.claims.get("_fresh")), _is_remembered(state)
     attempt = _attempt(state, is_remembered=is_remembered)
     state.claims.clear()
     user_id = int(text) if text.isdecimal() and len(text) < 19 else 0  # noqa: PLR2004 - digits of a 64-bit integer
@@ -242,11 +242,18 @@ def judge_claims(state: GuardedSession, *, may_abort: bool = True) -> None:
         state.adopt(outcome)
 
 
+def _is_remembered(state: GuardedSession) -> bool:
+    """Tell whether `login_user(remember=True)` was asked for; a shorter `duration` than ours gets a usual session."""
+    seconds = state.claims.get("_remember_seconds")
+    is_long = seconds is None or seconds * 1_000_000 >= state.wired.services.sessions.life.remember
+    return state.claims.get("_remember") == "set" and is_long
+
+
 def end_session(state: GuardedSession) -> None:
     """End the present session on the server and go on as a guest."""
     identity = state.identity
     if identity is not None and state.secret:
-        login.end(state.wired.services, identity, state.secret, state.source)
+        login.end(state.wired.services, identity, state.source)
     state.leave()
 
 

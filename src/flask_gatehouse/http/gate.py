@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_BODY_MAX = 64 * 1024
+HOST_SHOWN = 100
 
 log = logging.getLogger("flask_gatehouse.gate")
 
@@ -50,9 +51,10 @@ class Gate:
         self._table = table
         self._prepare = prepare
         self._is_ready = False
+        self._has_warned_of_host = False
         self._lock = threading.Lock()
         self._freshness = wired.services.freshness
-        self._now = wired.services.clock
+        self._clock = wired.services.clock
 
     def before_request(self) -> ResponseReturnValue | None:
         """Let the request through (None) or answer it. Order: Host, size, identity and gate, CSRF."""
@@ -61,6 +63,7 @@ class Gate:
         incoming: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - werkzeug's documented way
         state: GuardedSession = incoming.environ[KEY]
         if state.origin is None:
+            self._warn_of_host(incoming)
             return respond.plain(400, "Bad Request: unknown host")
         rule = incoming.url_rule
         if rule is None:
@@ -76,12 +79,21 @@ class Gate:
         if not guard.requirement.is_public:
             if method == "OPTIONS" and getattr(rule, "provide_automatic_options", False):
                 return None
-            decision = decide(state.identity, guard.requirement, self._freshness, self._now.now())
+            decision = decide(state.identity, guard.requirement, self._freshness, self._clock.now())
             if not decision:
                 return answer(decision)
             state.owed = guard.owed
         state.passed = guard.labels
         return None if method in SAFE else self._check_csrf(guard)
+
+    def _warn_of_host(self, incoming: Request) -> None:
+        """Say once a process why requests get 400: to who forgot an origin nothing else would."""
+        if self._has_warned_of_host:
+            return
+        self._has_warned_of_host = True
+        host = incoming.environ.get("HTTP_HOST", "")[:HOST_SHOWN]
+        text = "400 for the Host %a, which is not ours: if it should be, add it to GATEHOUSE_ORIGINS (said once)"
+        log.warning(text, host)  # %a: whatever a stranger sends, the line stays one line of ASCII
 
     def _make_ready(self) -> bool:
         """Prepare once, before any request is let through."""
@@ -121,7 +133,7 @@ class Gate:
         try:
             self._settle(state, response)
         except DatabaseUnavailableError:
-            _turn_into(response, respond.plain(503, "The service is not available at the moment.", wait=5_000_000))
+            _turn_into(response, respond.unavailable())
 
     @staticmethod
     def _settle(state: GuardedSession, response: Response) -> None:

@@ -7,6 +7,8 @@ import sys
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import flask_login
+
 from flask_gatehouse.domain.policy import FRESH, LOGIN, PUBLIC, Requirement
 from flask_gatehouse.kernel.errors import ForgottenObjectError, SetupError
 
@@ -115,38 +117,62 @@ def wrapped_chain(view: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
         current = getattr(current, "__func__", current)
 
 
-def _caller() -> str:
-    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - the cheap way to name the decorator's line
+def _caller(above: int = 2) -> str:
+    frame: FrameType | None = sys._getframe(above)  # noqa: SLF001 - the cheap way to name the decorator's line
     return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "?"
 
 
 def public(view: V) -> V:
-    """Open a route to everyone."""
+    """Open a route to everyone.
+
+    Args:
+        view: the view; put the label below the route decorator.
+    """
     return Label(PUBLIC, _caller())(view)
 
 
 def login_required(view: V) -> V:
-    """Demand a login, which is what a route without a label demands too."""
+    """Demand a login, which is what a route without a label demands too.
+
+    Args:
+        view: the view, or a helper that is to be guarded wherever it is called.
+    """
     return Label(LOGIN, _caller())(view)
 
 
 def fresh_login_required(view: V) -> V:
-    """Demand a proof younger than `GATEHOUSE_FRESH`."""
+    """Demand a proof younger than `GATEHOUSE_FRESH`, for administrators than five minutes at most.
+
+    Args:
+        view: the view, or a helper that is to be guarded wherever it is called.
+    """
     return Label(FRESH, _caller())(view)
 
 
 def role_required(name: str) -> Label:
-    """Demand a role; names are compared case-folded."""
+    """Demand a role.
+
+    Args:
+        name: the role's name, upper and lower case aside. It need not exist yet.
+    """
     return Label(Requirement(roles_all=frozenset({name.casefold()})), _caller())
 
 
 def roles_required(*names: str) -> Label:
-    """Demand all of these roles."""
+    """Demand all of these roles.
+
+    Args:
+        names: the roles' names, upper and lower case aside.
+    """
     return Label(Requirement(roles_all=frozenset(name.casefold() for name in names)), _caller())
 
 
 def roles_accepted(*names: str) -> Label:
-    """Demand one of these roles."""
+    """Demand one of these roles.
+
+    Args:
+        names: the roles' names, upper and lower case aside.
+    """
     return Label(Requirement(roles_any=(frozenset(name.casefold() for name in names),)), _caller())
 
 
@@ -154,7 +180,7 @@ def requires(permission: str, *, obj: bool = True, fresh: bool = False) -> Label
     """Demand a permission.
 
     Args:
-        permission: such as `invoice:read`.
+        permission: such as `invoice:read`; declared with `gate.permission()` before the first request.
         obj: False marks a list or create view that filters by itself, where the permission has an object rule.
         fresh: demand a fresh proof as well.
     """
@@ -170,3 +196,24 @@ def step_up_required(*, within: timedelta | None = None, aal: int = 1) -> Label:
         aal: assurance level, 1 or 2.
     """
     return Label(Requirement(is_fresh=within is None, within=within, aal=aal), _caller())
+
+
+def as_label(given: Label | Callable[..., Any]) -> Label:
+    """Return the label that a whole blueprint gets: one made by a call, or one of those that need no call.
+
+    Args:
+        given: what `gate.protect` was handed.
+
+    Raises:
+        SetupError: it is `public`, or no label; the text names the line and the mend.
+    """
+    where = _caller(3)
+    if isinstance(given, Label):
+        return given
+    if given in (login_required, flask_login.login_required):
+        return Label(LOGIN, where)
+    if given in (fresh_login_required, flask_login.fresh_login_required):
+        return Label(FRESH, where)
+    mend = "call gate.public(blueprint)" if given is public else 'give it a label such as requires("reports:read")'
+    msg = f"{where}: gate.protect() closes a blueprint and cannot take {getattr(given, '__name__', given)!r}: {mend}"
+    raise SetupError(msg)

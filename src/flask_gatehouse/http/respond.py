@@ -115,15 +115,15 @@ def _data(body: dict[str, object], status: int, content_type: str) -> Response:
     return response
 
 
+def _seconds(wait: int) -> int:
+    """Return a wait in whole seconds, rounded up; 0 when there is none."""
+    return math.ceil(wait / SECOND)
+
+
 def _with_wait(response: Response, wait: int) -> Response:
     if wait:
         response.headers["Retry-After"] = str(_seconds(wait))
     return response
-
-
-def _seconds(wait: int) -> int:
-    """Return microseconds as whole seconds, 1 at least; 0 for nothing to wait."""
-    return max(1, math.ceil(wait / SECOND)) if wait else 0
 
 
 def done(target: str, status_program: int = 200, **data: object) -> Response:
@@ -152,11 +152,6 @@ def invalid(form: FlaskForm, template: str, **context: object) -> Response:
     if wants_program():
         return problem(422, Refusal.FIELD.value, detail=" ".join(map(str, form.form_errors)), errors=errors)
     return page(template, 422, form=form, errors=errors, **context)
-
-
-def not_found() -> NoReturn:
-    """Answer 404, by the host's own handler where it has one."""
-    abort(404)
 
 
 def message(status: int, title: str, text: str, *, wait: int = 0) -> Response:
@@ -202,7 +197,7 @@ def turned_away(app: Flask, environ: dict[str, Any], status: int, wait: int) -> 
     return _with_wait(response, wait)
 
 
-def login_redirect(endpoint: str) -> Response:
+def lead_to(endpoint: str) -> Response:
     """Lead to a page that asks for more, with the way back."""
     target = present_target()
     if "/" in endpoint:  # Flask-Login takes a URL for a view as well
@@ -215,14 +210,14 @@ def guest(endpoint: str = "gatehouse.login") -> Response:
     """Answer a guest on a guarded route."""
     if wants_program():
         return problem(401, "log in first", kind="login", detail="This needs a login.")
-    return login_redirect(endpoint)
+    return lead_to(endpoint)
 
 
 def stale(endpoint: str = "gatehouse.reauthenticate") -> Response:
     """Answer an identity that must prove again."""
     if wants_program():
         return problem(401, "prove again", kind="step-up", detail="This needs a fresh proof: send the password again.")
-    return login_redirect(endpoint)
+    return lead_to(endpoint)
 
 
 def enrol() -> Response:
@@ -230,7 +225,7 @@ def enrol() -> Response:
     if wants_program():
         detail = "This needs a second factor, and none is enrolled."
         return problem(403, "enrol a second factor", kind="enrol", detail=detail)
-    return login_redirect("gatehouse.security")
+    return lead_to("gatehouse.security")
 
 
 def forbidden(decision: Decision, *, explain: bool) -> NoReturn:

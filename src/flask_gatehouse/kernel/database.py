@@ -20,7 +20,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import StaticPool
 
-from .errors import DatabaseUnavailableError
+from .errors import DatabaseUnavailableError, SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -112,13 +112,13 @@ class Database:
         engine: SQLAlchemy engine over SQLite or PostgreSQL (psycopg 3); possibly the host app's.
 
     Raises:
-        DatabaseUnavailableError: the engine is for another database.
+        SetupError: the engine is for another database.
     """
 
     def __init__(self, engine: Engine) -> None:
         if engine.dialect.name not in {"sqlite", "postgresql"}:
             msg = f"{engine.dialect.name} is not supported: use SQLite or PostgreSQL"
-            raise DatabaseUnavailableError(msg)
+            raise SetupError(msg)
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._is_memory = self.is_sqlite and _is_memory(engine.url)
         self.engine = _lending(engine) if self._is_memory else engine

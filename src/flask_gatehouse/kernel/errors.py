@@ -19,10 +19,6 @@ class ForgottenObjectError(GatehouseError):
     """A body that streams asked a guarded helper for an object and no `authorize()` followed: a bug of the view."""
 
 
-class UnsafeSettingsError(GatehouseError):
-    """The settings are readable but unsafe, so the app refuses to serve; `gatehouse check` names the mends."""
-
-
 class DatabaseUnavailableError(GatehouseError):
     """The database does not answer; requests end as 503 and work again by themselves once it does."""
 
@@ -58,7 +54,7 @@ class NameTaken(InvalidFieldError):  # noqa: N818 - the public face names it so
 
 
 class WeakPassword(InvalidFieldError):  # noqa: N818 - the public face names it so
-    """The password is too short or long, common, one's own name, or holds control characters."""
+    """The password is too short or long, common, one's own name or the service's, or holds control characters."""
 
     field = "password"
 

@@ -97,7 +97,7 @@ class Settings:
     session_absolute: timedelta = _setting(
         parsing.duration,
         timedelta(hours=24),
-        "A session older than this has ended, used or not.",
+        "A session whose last proof is older than this has ended, used or not.",
         strict=timedelta(hours=12),
     )
     session_protection: str = _setting(
@@ -139,8 +139,20 @@ class Settings:
     first_user_admin: bool = _setting(
         parsing.flag,
         default=False,
-        meaning="Demo only: the first user to register becomes administrator, once and for all.",
+        meaning="The first user to register becomes administrator, once: from loopback, elsewhere with the code that "
+        "`gatehouse demo` prints. Made for the demo: elsewhere run `gatehouse init --admin NAME`.",
     )
+
+    @property
+    def admin_absolute(self) -> timedelta:
+        """`SESSION_ABSOLUTE` of administrators: at most 8 hours under `strict`."""
+        is_strict = self.profile == "strict"
+        return min(self.session_absolute, STRICT_ADMIN_ABSOLUTE) if is_strict else self.session_absolute
+
+    @property
+    def admin_fresh(self) -> timedelta:
+        """`FRESH` of administrators and of factor changes: at most 5 minutes."""
+        return min(self.fresh, ADMIN_FRESH)
 
     def __repr__(self) -> str:
         """Hide all values: the secret is among them."""
@@ -228,8 +240,11 @@ def _given(sources: tuple[Mapping[str, object], ...]) -> Iterator[tuple[str, obj
 def _file_text(key: str, path: object) -> str:
     try:
         return Path(str(path)).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{key}: the file cannot be read ({type(error).__name__})"
+    except OSError as error:
+        msg = f"{key}: cannot read {path}: {error.strerror}; mend the path or its mode"
+        raise SettingsError(msg) from error
+    except UnicodeDecodeError as error:
+        msg = f"{key}: {path} is not UTF-8; write its text anew as UTF-8"
         raise SettingsError(msg) from error
 
 
@@ -293,8 +308,9 @@ def _own(settings: Settings, *, testing: bool) -> Iterator[Problem]:
     for origin in settings.origins:
         if origin.startswith("http://") and not is_loopback(urlsplit(origin).netloc):
             yield Problem("GATEHOUSE_ORIGINS", f"{origin} is plain HTTP off loopback: serve it as https://")
-    if not all((settings.session_absolute, settings.session_idle, settings.admin_idle)):
-        yield Problem("GATEHOUSE_SESSION_ABSOLUTE", "sessions need an idle and an absolute end: set all above zero")
+    for name in ("session_absolute", "session_idle", "admin_idle"):
+        if not getattr(settings, name):
+            yield Problem(PREFIX + name.upper(), "0 leaves sessions without an end: set it above zero")
     if settings.max_sessions < 1:
         yield Problem("GATEHOUSE_MAX_SESSIONS", "must be 1 or more")
     memory, passes, _ = settings.argon2
@@ -327,7 +343,7 @@ def _outside_debug_and_tests(settings: Settings) -> Iterator[Problem]:
         yield Problem("GATEHOUSE_THROTTLE", "off outside debug and tests: remove it")
     for name in ("session_idle", "session_absolute", "admin_idle", "fresh", "remember"):
         value = getattr(settings, name)
-        if value < MINUTE and not (name == "remember" and not value):
+        if value < MINUTE and (value or name == "fresh"):  # of the others 0 is refused everywhere, or means none
             yield Problem(PREFIX + name.upper(), "under a minute outside debug and tests: set 60 or more")
 
 
@@ -346,6 +362,21 @@ def _is_looser(value: Any, bound: Any) -> bool:
     if isinstance(bound, tuple):  # Argon2: memory and passes; lanes make it neither stronger nor weaker
         return any(mine < least for mine, least in zip(value[:2], bound[:2], strict=True))
     return bool(value < bound) if isinstance(bound, int) else value != bound
+
+
+def out_of_place(settings: Settings, *, relaxed: bool) -> Iterator[Problem]:
+    """Yield what is no reason to refuse to serve, and yet not what its owner may think.
+
+    Args:
+        settings: the settings.
+        relaxed: `app.debug or app.testing`.
+    """
+    for name in ("valkey_url", "mail_url", "mail_sender"):
+        if getattr(settings, name):
+            yield Problem(PREFIX + name.upper(), "not used by this release: remove it")
+    if settings.first_user_admin and not relaxed:
+        text = "made for the demo: remove it, and run gatehouse init --admin NAME"
+        yield Problem(f"{PREFIX}FIRST_USER_ADMIN", text)
 
 
 def is_loopback(netloc: str) -> bool:

@@ -17,7 +17,7 @@ from flask_gatehouse.http.origin import is_direct_loopback, next_target
 from flask_gatehouse.http.respond import done, invalid, message, page, refused
 
 from . import forms
-from .account import password_help, present_identity
+from .shown import password_help, present_identity
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue

@@ -12,6 +12,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -28,6 +29,7 @@ WAITING_PLACES = 2
 RESERVED_PLACES = 1
 NICENESS = 5
 _WERKZEUG = ("scrypt:", "pbkdf2:")
+_pools: WeakSet[HashingPool] = WeakSet()
 
 
 class Verdict(Enum):
@@ -49,10 +51,13 @@ class HashingPool:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pid = 0
-        self._taken = 0
         self._executor: ThreadPoolExecutor | None = None
+        self.after_fork()
+        _pools.add(self)
+
+    def after_fork(self) -> None:
+        """Begin anew in a child: the parent's thread is not there, and its places are not taken."""
+        self._lock, self._taken, self._executor = threading.Lock(), 0, None
 
     def run(self, work: Callable[[], T], *, is_inside: bool = False) -> T:
         """Run the work in the pool and return its result.
@@ -69,7 +74,7 @@ class HashingPool:
 
     def is_full(self, *, is_inside: bool = False) -> bool:
         """Tell whether no place is free at the moment."""
-        return self._pid == os.getpid() and self._taken >= _places(is_inside=is_inside)
+        return self._taken >= _places(is_inside=is_inside)
 
     @contextmanager
     def place(self, *, is_inside: bool = False) -> Iterator[Place]:
@@ -81,7 +86,7 @@ class HashingPool:
         Raises:
             HashingBusyError: no place is free.
         """
-        with self._lock_of_this_process():
+        with self._lock:
             if self._taken >= _places(is_inside=is_inside):
                 msg = "all places of the hashing pool are taken"
                 raise HashingBusyError(msg)
@@ -94,15 +99,17 @@ class HashingPool:
         finally:
             taken.when_done(self._release)
 
-    def _lock_of_this_process(self) -> threading.Lock:
-        if self._pid != os.getpid():
-            self._lock, self._executor, self._taken = threading.Lock(), None, 0
-            self._pid = os.getpid()
-        return self._lock
-
     def _release(self) -> None:
         with self._lock:
             self._taken -= 1
+
+
+def _after_fork() -> None:
+    for pool in _pools:
+        pool.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _places(*, is_inside: bool) -> int:

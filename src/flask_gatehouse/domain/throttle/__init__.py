@@ -141,8 +141,11 @@ class Throttle:
         self._spent = SpentWindows()
 
     def name_digest(self, name: str) -> str:
-        """Return a keyed digest of a login name as typed, for counters and audit rows."""
-        return self._keys.digest("throttle-name", name.lower())
+        """Return a keyed digest of a login name, for counters and audit rows.
+
+        Only what could be a name is folded: else a letter that folds to another would share its counter (rule 2).
+        """
+        return self._keys.digest("throttle-name", name.lower() if name.isascii() else name)
 
     def account_key(self, user_id: int | None, name: str) -> str:
         """Return the account counter's key: by user once found, else by the digest of the name (rule 2)."""
@@ -179,7 +182,7 @@ class Throttle:
         """
         if not self._is_on:
             return FREE
-        windows = list(self._windows(rule, address, target))
+        windows = sorted(self._windows(rule, address, target))  # locked in one order everywhere
         wait = self._known_wait([key for key, _ in windows], now)
         if wait:
             return Charge(wait=wait)
@@ -256,9 +259,9 @@ class Throttle:
         """After a full login: zero the account's counter, give one address charge back (rule 3)."""
         if not charge.account_key:
             return
-        is_due = clear_account(connection, charge.account_key, now)
-        until = judged(connection, charge.window_keys, now, refunded=int(is_due))
-        if is_due:
+        until = judged(connection, charge.window_keys, now)
+        if clear_account(connection, charge.account_key, now):
+            judged(connection, charge.window_keys, now, refunded=1)
             remember_refund(connection, charge.account_key, until)
 
     def unlock(self, connection: Connection, user_id: int, now: Instant) -> None:
@@ -296,15 +299,18 @@ class Throttle:
         key = f"{SEEN}{kind}>{who}"
         if count_again(connection, key, now):
             return Noted.REPEATED
+        if self._spent.wait(_FIRSTS_KEY, now):
+            return Noted.COUNTED
         shared = charge_window(connection, _FIRSTS_KEY, FIRSTS.per_target, FIRSTS.window, now)
         if shared.refused:
+            self._spent.add(_FIRSTS_KEY, shared.ends_at)
             return Noted.OVERFLOWED if shared.refused == 1 else Noted.COUNTED
         charge_window(connection, key, 1 << 30, FIRSTS.window, now)
         return Noted.FIRST
 
     def close_windows(self, connection: Connection, now: Instant) -> list[Counted]:
         """Delete a few counters whose time is over; return what they counted beside what was recorded."""
-        add_refusals(connection, self._spent.drain())
+        self._spent.take_back(add_refusals(connection, self._spent.drain()))
         return [told for closed in close_windows(connection, now) if (told := _counted(closed)) is not None]
 
 

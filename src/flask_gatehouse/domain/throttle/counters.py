@@ -100,21 +100,23 @@ def charge_window(
 
 
 def judged(connection: Connection, keys: tuple[str, ...], now: Instant, *, refunded: int = 0) -> Instant:
-    """Say that the outcome of a charge is known; return when the windows end.
+    """Say that the outcome of a charge is known; return when the windows end. Locks them in the order of `spend`.
 
     Args:
         connection: where to write.
-        keys: the windows that were charged.
+        keys: the windows that were charged, in order.
         now: the present instant.
         refunded: 1 to give the charge back.
     """
-    live = and_(counter.c.key.in_(keys), counter.c.ends_at > now)
     values = {
         "judging": case((counter.c.judging > 0, counter.c.judging - 1), else_=0),
         "count": case((counter.c.count >= refunded, counter.c.count - refunded), else_=0),
     }
-    statement = update(counter).where(live).values(**values).returning(counter.c.ends_at)
-    return max(connection.execute(statement).scalars(), default=0)
+    last = 0
+    for key in keys:
+        statement = update(counter).where(counter.c.key == key, counter.c.ends_at > now).values(**values)
+        last = max(last, connection.execute(statement.returning(counter.c.ends_at)).scalar_one_or_none() or 0)
+    return last
 
 
 def charge_account(connection: Connection, key: str, now: Instant, *, is_kept: bool) -> Lockout:
@@ -197,11 +199,16 @@ def count_again(connection: Connection, key: str, now: Instant) -> bool:
     return connection.execute(statement).one_or_none() is not None
 
 
-def add_refusals(connection: Connection, refusals: dict[str, int]) -> None:
-    """Add refusals that were counted in memory to their windows."""
-    for key, number in sorted(refusals.items()):
+def add_refusals(connection: Connection, refusals: dict[str, int]) -> dict[str, int]:
+    """Add refusals that were counted in memory to their windows; return those whose window is locked by others."""
+    if not refusals:
+        return {}
+    query = select(counter.c.key).where(counter.c.key.in_(refusals)).with_for_update(skip_locked=True)
+    free = set(connection.execute(query).scalars())
+    for key in free:
         statement = update(counter).where(counter.c.key == key)
-        connection.execute(statement.values(refused=counter.c.refused + number))
+        connection.execute(statement.values(refused=counter.c.refused + refusals[key]))
+    return {key: number for key, number in refusals.items() if key not in free}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ WRONG_BEFORE_DISABLED = 100
 WRONG_BEFORE_DEMOTED = 10
 """Wrong answers in a row after which a known browser is known no longer."""
 STREAK_LIFE = 24 * HOUR
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""RFC 6052: all of IPv4 behind one /64."""
 STILL_JUDGED = SECOND
 """What to wait while a window is full only of attempts that have not been judged yet."""
 WINDOW = 10 * MINUTE
@@ -67,7 +69,7 @@ def delay_after(wrong: int) -> int:
 def address_keys(address: str) -> list[tuple[str, int]]:
     """Return the prefixes an address is charged to, narrowest first, each with the factor of its limit.
 
-    IPv6 charges its /64, /56 and /48; an IPv4-mapped address is the IPv4 one it maps.
+    IPv6 charges its /64, /56 and /48; an address that maps an IPv4 one, by `::ffff:` or by NAT64, is that one.
     """
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
@@ -75,6 +77,8 @@ def address_keys(address: str) -> list[tuple[str, int]]:
         return [("unknown", 1)]
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
         parsed = parsed.ipv4_mapped
+    if parsed in NAT64:
+        parsed = ipaddress.IPv4Address(parsed.packed[-4:])
     if isinstance(parsed, ipaddress.IPv4Address):
         return [(str(parsed), 1)]
     prefixes = ((64, 1), (56, 4), (48, 16))

@@ -47,3 +47,10 @@ class SpentWindows:
         with self._lock:
             found, self._refusals = self._refusals, {}
         return found
+
+    def take_back(self, refusals: dict[str, int]) -> None:
+        """Keep refusals for the next time; those of windows that were forgotten are dropped."""
+        with self._lock:
+            for key, number in refusals.items():
+                if key in self._ends:
+                    self._refusals[key] = self._refusals.get(key, 0) + number
