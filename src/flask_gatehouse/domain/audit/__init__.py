@@ -219,7 +219,7 @@ class AuditLog:
     def _verify_segments(sealed: Sealed, walk: Walk, finding: Finding | None) -> Finding | None:
         """Judge the segments last: where no MAC vouches for them, an event of the chain may, if its head is genuine."""
         doubtful = sealed.doubtful()
-        if doubtful is None or (sealed.digest.hex() in walk.sealed and (finding is None or finding.event_id)):
+        if doubtful is None or (sealed.seal.hex() in walk.sealed and (finding is None or finding.event_id)):
             return None
         return Finding(doubtful.last_id, f"{doubtful} was not written by this key ring")
 
@@ -332,9 +332,9 @@ class AuditLog:
         finding = walk.over(batches(connection, sealed.end.id, end.id))
         if finding is not None or walk.last != end:
             return finding or Finding(end.id, f"row {end.id} is not the one of the file")
-        covered = segments.add(connection, sealed, end, now, self._keys)
+        seal = segments.add(connection, sealed, end, now, self._keys)
         connection.execute(delete(event).where(event.c.id <= end.id))
-        return {"first": sealed.end.id + 1, "last": end.id, "hash": end.hash.hex(), "segment": covered.hex()}
+        return {"first": sealed.end.id + 1, "last": end.id, "hash": end.hash.hex(), "seal": seal.hex()}
 
     @staticmethod
     def may_seal(connection: Connection) -> bool:

@@ -140,7 +140,7 @@ class Walk:
         last: the link reached so far.
         rows: how many rows agreed.
         unsealed: the first `audit.unsealed` that nothing vouches for; 0: none.
-        sealed: digests of the segments that events of the chain tell of, as hex.
+        sealed: the seals of segments that events of the chain name, as hex.
         kept: see `every`.
     """
 
@@ -215,7 +215,7 @@ class Walk:
             if row["kind"] == UNSEALED and row["id"] > self._wanted.id and not self.unsealed:
                 self.unsealed = row["id"]
             elif row["kind"] == SEALED:
-                self.sealed.add(json.loads(row["detail"]).get("segment"))
+                self.sealed.add(json.loads(row["detail"]).get("seal"))
 
     def ended(self) -> Finding | None:
         """Return what is wrong with a walk that came to its end: too short for the head given, or unsealed."""

@@ -1,15 +1,15 @@
 """Sealed stretches: what was exported and deleted from the front of the chain, so that it can go on without it.
 
-A segment's MAC covers its own row and a digest over all segments before it. So the newest vouches for all, and when the
-secret that older ones were made with is gone they still count. After such a rotation the newest is vouched for by the
-event `audit.sealed`, which holds its digest and stands in the chain that the head's MAC covers.
+A segment's MAC covers its own row and all segments before it, MACs included. So the newest vouches for all, and they
+count even when the secret that they were made with is gone. After such a rotation the newest is vouched for by an event
+`audit.sealed`: it names the seal, a hash over all of it, and stands in the chain that the head's MAC covers.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import astuple, dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, insert, select
@@ -62,7 +62,7 @@ def digest(before: bytes, first_id: int, end: Link, sealed_at: Instant) -> bytes
     """Return what a segment's MAC covers.
 
     Args:
-        before: the digest of the segment before; `GENESIS` for the first.
+        before: the seal of the segment before, 32 bytes; `GENESIS` for the first.
         first_id: its first row.
         end: its last row.
         sealed_at: when it was deleted, in microseconds.
@@ -71,21 +71,30 @@ def digest(before: bytes, first_id: int, end: Link, sealed_at: Instant) -> bytes
     return hashlib.sha256(before + numbers + end.hash).digest()
 
 
+def seal_of(covered: bytes, mac: bytes) -> bytes:
+    """Return the seal of a segment: a hash over what its MAC covers, and the MAC."""
+    return hashlib.sha256(covered + mac).digest()
+
+
 class Sealed:
     """All segments of a chain, oldest first.
 
     Args:
         segments: as they stand in the table.
         keys: the key ring.
+
+    Attributes:
+        seal: that of the newest segment; `GENESIS` where there is none.
     """
 
     def __init__(self, segments: Sequence[Segment], keys: KeyRing) -> None:
         self.segments = tuple(segments)
         self._keys = keys
-        steps = accumulate(
-            self.segments, lambda before, one: digest(before, one.first_id, one.end, one.sealed_at), initial=GENESIS
-        )
-        self._digests = tuple(steps)[1:]
+        self._digests: list[bytes] = []
+        self.seal = GENESIS
+        for one in self.segments:
+            self._digests.append(digest(self.seal, one.first_id, one.end, one.sealed_at))
+            self.seal = seal_of(self._digests[-1], one.mac)
 
     @classmethod
     def read(cls, connection: Connection, keys: KeyRing) -> Sealed | Finding:
@@ -98,11 +107,6 @@ class Sealed:
     def end(self) -> Link:
         """Where the rows in the database begin."""
         return self.segments[-1].end if self.segments else START
-
-    @property
-    def digest(self) -> bytes:
-        """The digest of the newest segment."""
-        return self._digests[-1] if self._digests else GENESIS
 
     def doubtful(self) -> Segment | None:
         """Return the first segment that neither its own MAC nor that of a later one vouches for."""
@@ -153,7 +157,7 @@ def may_seal(connection: Connection) -> bool:
 
 
 def add(connection: Connection, sealed: Sealed, end: Link, now: Instant, keys: KeyRing) -> bytes:
-    """Record the next segment and return its digest.
+    """Record the next segment and return its seal.
 
     Args:
         connection: in the transaction that deletes the rows.
@@ -163,8 +167,8 @@ def add(connection: Connection, sealed: Sealed, end: Link, now: Instant, keys: K
         keys: the key ring.
     """
     first_id = sealed.end.id + 1
-    covered = digest(sealed.digest, first_id, end, now)
+    covered = digest(sealed.seal, first_id, end, now)
     row = Segment(first_id, end.id, end.hash, now, keys.mac("audit-segment", covered))
     names = ("first_id", "last_id", "hash", "sealed_at", "mac")
     connection.execute(insert(segment).values(dict(zip(names, astuple(row), strict=True))))
-    return covered
+    return seal_of(covered, row.mac)
