@@ -19,7 +19,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from flask_gatehouse.__main__ import gatehouse
 from flask_gatehouse.domain.audit import KINDS
-from flask_gatehouse.extension import BUILT_IN_PERMISSIONS
+from flask_gatehouse.domain.policy import BUILT_IN
 from flask_gatehouse.kernel import parsing, schema
 from flask_gatehouse.kernel.settings import PREFIX, Settings, problems
 
@@ -39,7 +39,7 @@ KINDS_OF_VALUE: dict[Callable[[object], Any], str] = {
     parsing.flag: "on or off",
     parsing.duration: "duration",
     parsing.origins: "list of origins",
-    parsing.networks: "`none` or list of networks",
+    parsing.networks: "`none`, or list of networks and `unix`",
     parsing.argon2: "`m,t,p`",
     parsing.url_path: "path",
     parsing.local_path: "path",
@@ -51,15 +51,19 @@ UNSAFE: tuple[tuple[str, dict[str, Any], dict[str, object]], ...] = (
     ("an entry under 32 characters", {"secret_key_fallbacks": ("short",)}, {}),
     ("missing", {"origins": ()}, {}),
     ("`http://` off loopback", {"origins": ("http://app.example",)}, {}),
-    ("0 (or `GATEHOUSE_SESSION_IDLE` 0)", {"session_absolute": timedelta(0)}, {}),
+    ("0", {"session_absolute": timedelta(0)}, {}),
+    ("0", {"session_idle": timedelta(0)}, {}),
+    ("0", {"admin_idle": timedelta(0)}, {}),
     ("0", {"max_sessions": 0}, {}),
-    ("less memory than 19456 KiB", {"argon2": (1024, 1, 1)}, {}),
+    ("less memory than 19456 KiB, or than 47104 KiB for one pass", {"argon2": (1024, 1, 1)}, {}),
+    ("a network of all addresses", {"trusted_proxies": parsing.networks("0.0.0.0/0")}, {}),
     ("under 8 or over 64", {"password_min": 6}, {}),
     ("`email`, `both`", {"login_name": "email"}, {}),
     ("missing under the profile `strict`", {"profile": "strict", "pepper": ""}, {}),
     ("`off`", {"throttle": "off"}, {}),
     ("under a minute", {"fresh": timedelta(seconds=5)}, {}),
     ("`False`", {}, {"WTF_CSRF_ENABLED": False}),
+    ("anything but `csrf_token`", {}, {"WTF_CSRF_FIELD_NAME": "token"}),
     ("`True`", {}, {"LOGIN_DISABLED": True}),
     ("`False`", {}, {"SESSION_COOKIE_HTTPONLY": False}),
     ("any", {}, {"SESSION_COOKIE_DOMAIN": "app.example"}),
@@ -76,17 +80,8 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
     "security": frozenset(
         {"*.state", "*.epoch", "*.is_pending", "*.is_remembered", "*.proofs", "*.expires_at", "*.temporary_until"}
         | {"*.role", "*.permission", "*.until_at", "*.granted_by", "*.purpose", "*.kind", "*.outcome"}
-        | {
-            "*.count",
-            "*.total",
-            "*.ends_at",
-            "*.blocked_until",
-            "*.refunded_until",
-            "*.judging",
-            "*.refused",
-            "*.hash",
-            "*.mac",
-        }
+        | {"*.count", "*.total", "*.ends_at", "*.blocked_until", "*.refunded_until", "*.hash", "*.mac"}
+        | {"*.judging", "*.refused", "*.purge_at"}
     ),
     "plain": frozenset(
         {"*.id", "*.public_id", "*.user_id", "*.actor_id", "*.session_id", "*.request_id", "*.event_id", "*.name"}
@@ -183,9 +178,7 @@ def events_table() -> str:
 
 def permissions_table() -> str:
     """Return the permissions that Gatehouse itself declares."""
-    return table(
-        ("permission", "meaning"), ((f"`{name}`", text) for name, text in sorted(BUILT_IN_PERMISSIONS.items()))
-    )
+    return table(("permission", "meaning"), ((f"`{name}`", text) for name, text in sorted(BUILT_IN.items())))
 
 
 def tables_list() -> str:

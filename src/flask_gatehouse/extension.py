@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,8 +20,9 @@ from .http.context import WIRED, Wired
 from .http.cookie import GatehouseSessionInterface
 from .http.flask_login import GatehouseLoginManager, User
 from .http.gate import Gate
+from .http.guard import GuardLayer
 from .http.headers import HeaderLayer
-from .http.labels import Label
+from .http.labels import Label, as_label
 from .http.origin import Origins
 from .http.rights import can
 from .http.routes import Openings, RouteRow, RouteTable
@@ -45,14 +47,6 @@ if TYPE_CHECKING:
     from .kernel.settings import Problem, Settings
 
 EXTENSION = "gatehouse"
-BUILT_IN_PERMISSIONS = {
-    "users:read": "See users, their roles and sessions",
-    "users:suspend": "Suspend and restore users",
-    "users:unlock": "Zero a user's count of wrong passwords",
-    "roles:grant": "Grant and withdraw roles",
-    "sessions:revoke": "End other users' sessions",
-    "audit:read": "Read the audit log",
-}
 
 log = logging.getLogger("flask_gatehouse")
 
@@ -63,23 +57,29 @@ class Gatehouse:
     Args:
         app: the Flask app; None to call `init_app` later.
         db: Flask-SQLAlchemy's extension, to live in the app's own database.
+
+    Attributes:
+        clock: the only "now". A test puts a `flask_gatehouse.testing.FrozenClock` here, before `init_app`.
     """
 
     def __init__(self, app: Flask | None = None, *, db: Any = None) -> None:
         self._policy = policy.Policy()
         self._roles = roles.Roles()
         self._openings = Openings()
+        self._tables: weakref.WeakSet[RouteTable] = weakref.WeakSet()
         self._factors: list[Factor] = []
         self.clock: Clock = Clock()
-        for name, meaning in BUILT_IN_PERMISSIONS.items():
-            self._policy.declare(name, meaning)
         if app is not None:
             self.init_app(app, db=db)
 
     # -- what an app says -----------------------------------------------------------------------------------------
 
     def permission(self, name: str, meaning: str) -> None:
-        """Declare a permission such as `invoice:refund`, with a sentence for administrators.
+        """Declare a permission, up to the first request.
+
+        Args:
+            name: such as `invoice:refund`.
+            meaning: a sentence for administrators.
 
         Raises:
             SetupError: the name is not `resource:action`.
@@ -89,8 +89,12 @@ class Gatehouse:
     def role(self, name: str, permissions: Iterable[str]) -> None:
         """Declare a role in code; it is read-only everywhere else.
 
+        Args:
+            name: the role's name, 80 characters at most; upper and lower case aside.
+            permissions: what it allows, each declared before.
+
         Raises:
-            SetupError: the name is taken, or a permission is not declared.
+            SetupError: the name is taken or none, or a permission is not declared.
         """
         held = tuple(permissions)
         for permission in held:
@@ -100,25 +104,61 @@ class Gatehouse:
         self._roles.declare(name, held)
 
     def rule(self, permission: str) -> Callable[[Callable[[Identity, Any], bool]], Callable[[Identity, Any], bool]]:
-        """Narrow a permission by a rule over the object, for administrators too. Decorates `rule(identity, obj)`."""
+        """Narrow a permission by a rule over the object, for administrators too.
+
+        Args:
+            permission: such as `invoice:read`, declared with `permission()` up to the first request.
+
+        Returns:
+            A decorator for `rule(identity, obj)`, which says True where the identity may; it leaves the function as
+            it is.
+
+        Raises:
+            SetupError: the permission has a rule already. That it is not declared is found at the first request.
+        """
 
         def add(function: Callable[[Identity, Any], bool]) -> Callable[[Identity, Any], bool]:
             self._policy.add_rule(permission, function)
+            self._read_anew()
             return function
 
         return add
 
-    def protect(self, blueprint: Blueprint, label: Label) -> None:
-        """Put a label on every route of a blueprint, nested ones too."""
-        self._openings.protected.append((blueprint, label))
+    def protect(self, blueprint: Blueprint, label: Label | Callable[..., Any]) -> None:
+        """Put a label on every route of a blueprint, nested ones too; labels of its routes hold besides.
+
+        Args:
+            blueprint: the blueprint, registered before or after.
+            label: such as `requires("reports:read")`, `login_required` or `fresh_login_required`.
+
+        Raises:
+            SetupError: it is `public`, or no label.
+        """
+        self._openings.protected.append((blueprint, as_label(label)))
+        self._read_anew()
 
     def public(self, blueprint_or_endpoint: Blueprint | str) -> None:
-        """Open someone else's blueprint or endpoint; routes in it with a label of their own keep it."""
+        """Open someone else's blueprint or endpoint; routes in it with a label of their own keep it.
+
+        Args:
+            blueprint_or_endpoint: the blueprint, or the name of a blueprint or endpoint.
+        """
         self._openings.public.append(blueprint_or_endpoint)
+        self._read_anew()
 
     def csrf_exempt(self, blueprint_or_endpoint: Blueprint | str) -> None:
-        """Spare a webhook the CSRF token; it must prove itself otherwise."""
+        """Spare a webhook the CSRF token; it must prove itself otherwise.
+
+        Args:
+            blueprint_or_endpoint: the blueprint, or the name of a blueprint or endpoint.
+        """
         self._openings.csrf_exempt.append(blueprint_or_endpoint)
+        self._read_anew()
+
+    def _read_anew(self) -> None:
+        """Let what was said count at once, for apps that have served a request already too."""
+        for table in self._tables:
+            table.forget()
 
     def create_user(self, name: str, password: str, email: str | None = None, roles: Iterable[str] = ()) -> User:
         """Make a user, inside an app context.
@@ -129,8 +169,16 @@ class Gatehouse:
             email: stored unverified.
             roles: names of roles to grant.
 
+        Returns:
+            The user, as `current_user` would show it; its `id` is what foreign keys point at.
+
         Raises:
-            InvalidName, NameTaken, WeakPassword, InvalidEmail, UnknownRole: nothing was made.
+            InvalidName, NameTaken, WeakPassword, InvalidEmail, UnknownRole: a value cannot be taken.
+            HashingBusyError: no place to hash the password came free in time.
+            DatabaseUnavailableError: the database does not answer.
+            SchemaOutdatedError: the schema is old: run `gatehouse db upgrade`.
+
+        Whatever is raised, nothing was made.
         """
         app = cast("Flask", current_app._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001 - werkzeug's documented way
         self.prepare_database(app)
@@ -150,7 +198,8 @@ class Gatehouse:
 
     def problems(self, app: Flask) -> list[Problem]:
         """Return what makes the app's settings unsafe to serve with."""
-        return settings_module.problems(self.settings(app), app.config, relaxed=app.debug or app.testing)
+        told = app.extensions["gatehouse_told"]
+        return settings_module.problems(self.settings(app), app.config, relaxed=app.debug or app.testing, told=told)
 
     def secret_files(self, app: Flask) -> list[Path]:
         """Return the files that settings were read from, so that their modes can be looked at (rule 30)."""
@@ -159,6 +208,10 @@ class Gatehouse:
     def route_table(self, app: Flask) -> list[RouteRow]:
         """Return every route with what guards it."""
         return self._table(app).rows()
+
+    def rule_faults(self, app: Flask) -> list[str]:
+        """Return what is wrong with the object rules; the app would refuse its first request."""
+        return self._table(app).rule_faults()
 
     def prepare_database(self, app: Flask) -> None:
         """Bring a SQLite database up to date; a PostgreSQL one must be.
@@ -181,35 +234,36 @@ class Gatehouse:
 
         Raises:
             SettingsError: a setting is unknown or cannot be read.
-            SetupError: the app has a LoginManager or another Gatehouse already.
+            SetupError: the app has a LoginManager or another Gatehouse already, or matches routes by host.
         """
         if EXTENSION in app.extensions:
-            msg = "the app has a Gatehouse already"
+            msg = "the app has a Gatehouse already: call Gatehouse(app) or gate.init_app(app), and once"
+            raise SetupError(msg)
+        if app.url_map.host_matching:
+            msg = "host_matching would hide Gatehouse's pages: make one app for each host, or use subdomain_matching"
             raise SetupError(msg)
         loaded = settings_module.load(app.config)
+        app.extensions["gatehouse_told"] = settings_module.as_told(app.config)
         GatehouseLoginManager().init_app(app)
         engine = _engine(app, loaded, db)
-        wired = self._wire(app, loaded, Database(engine))
+        wired = Wired(self._services(app, loaded, Database(engine)), Origins(loaded.origins, loaded.trusted_proxies))
         app.extensions[EXTENSION] = self
         app.extensions[WIRED] = wired
-        app.session_interface = GatehouseSessionInterface(wired)
+        app.session_interface = GatehouseSessionInterface(wired, self._gate(app, wired))
+        app.wsgi_app = HeaderLayer(GuardLayer(app.wsgi_app, app, wired), loaded.csp)  # type: ignore[method-assign]  # Flask's way to add a layer
         app.register_blueprint(blueprint(loaded), url_prefix=loaded.url_prefix or None)
         _configure_flask_wtf(app, wired)
         _fill_templates(app, loaded)
         app.register_error_handler(DatabaseUnavailableError, _unavailable)
         app.register_error_handler(HashingBusyError, _unavailable)
 
-    def _wire(self, app: Flask, loaded: Settings, database: Database) -> Wired:
-        held = self._services(app, loaded, database)
+    def _gate(self, app: Flask, wired: Wired) -> Gate:
         table = RouteTable(app, self._openings, self._policy)
-        origins = Origins(loaded.origins, loaded.trusted_proxies)
-        wired = Wired(held, origins, finish=_later, stand_first=_later)
-        gate = Gate(wired, table, lambda served: self._make_ready(served, wired, table))
-        wired.finish, wired.stand_first = gate.finish, gate.stand_first
-        gate.stand_first(app)
+        self._tables.add(table)
         app.extensions["gatehouse_routes"] = table
-        app.wsgi_app = HeaderLayer(app.wsgi_app, loaded.csp)  # type: ignore[method-assign]  # Flask's way to add a layer
-        return wired
+        gate = Gate(wired, table, lambda served: self._make_ready(served, wired, table))
+        gate.stand_first(app)
+        return gate
 
     def _table(self, app: Flask) -> RouteTable:
         return cast("RouteTable", app.extensions["gatehouse_routes"])
@@ -217,16 +271,14 @@ class Gatehouse:
     def _services(self, app: Flask, loaded: Settings, database: Database) -> Services:
         # Without a secret the app serves in debug and tests only, and then with one that nobody knows.
         keys = KeyRing(loaded.secret_key or new_secret(), loaded.secret_key_fallbacks)
-        strict = loaded.profile == "strict"
         life = sessions.Lifetimes.of(
             loaded.session_idle,
             loaded.session_absolute,
             loaded.admin_idle,
-            min(loaded.session_absolute, settings_module.STRICT_ADMIN_ABSOLUTE) if strict else loaded.session_absolute,
+            loaded.admin_absolute,
             loaded.remember,
         )
         store = sessions.SqlSessions(database, self._roles.in_code)
-        fresh = micros(loaded.fresh)
         on = features.switched_on(loaded.features)
         return Services(
             settings=loaded,
@@ -240,7 +292,7 @@ class Gatehouse:
             throttle=throttle.Throttle(database, keys, is_on=loaded.throttle == "on"),
             audit=audit.AuditLog(keys),
             policy=self._policy,
-            freshness=policy.Freshness(fresh, min(fresh, micros(settings_module.ADMIN_FRESH))),
+            freshness=policy.Freshness(micros(loaded.fresh), micros(loaded.admin_fresh)),
             factors=(*self._factors, *(factor for feature in on for factor in feature.factors)),
         )
 
@@ -254,6 +306,7 @@ class Gatehouse:
         if app.login_manager.__class__ is not GatehouseLoginManager:  # type: ignore[attr-defined]
             msg = "the app made a second LoginManager: remove it, Gatehouse brings its own (app.login_manager)"
             raise SetupError(msg)
+        app.login_manager.require_unchanged()  # type: ignore[attr-defined]
         if app.debug or app.testing:
             wired.origins.relax()
         table.require_sound()
@@ -262,10 +315,6 @@ class Gatehouse:
         with held.reading() as connection:
             held.hasher.imitate(passwords.sample_digests(connection))
         return True
-
-
-def _later(*_: object) -> None:
-    """Stand in until the gate is made."""
 
 
 def _engine(app: Flask, loaded: Settings, db: Any) -> Engine:

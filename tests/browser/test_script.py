@@ -138,4 +138,4 @@ def test_v14_3_3_63b_5_1_9_nothing_is_kept_in_the_browser_but_cookies(demo, alic
         assert alice.evaluate("indexedDB.databases().then(found => found.length)") == 0
         assert alice.evaluate("caches.keys().then(found => found.length)") == 0
         assert alice.evaluate("document.cookie") == ""
-    assert {cookie["name"] for cookie in alice.context.cookies()} == {"gatehouse"}
+    assert {cookie["name"] for cookie in alice.context.cookies()} == {"gatehouse", "gatehouse-device"}

@@ -6,11 +6,12 @@ import json
 import sqlite3
 
 import pytest
+from sqlalchemy import insert
 from werkzeug.security import generate_password_hash
 
 from flask_gatehouse import migrations
 from flask_gatehouse.domain import passwords
-from flask_gatehouse.kernel.schema import REVISION
+from flask_gatehouse.kernel.schema import REVISION, role
 from tests.cli.conftest import PASSWORD, SAFE, Commands
 from tests.support.apps import SECRET
 
@@ -61,6 +62,31 @@ def test_v13_2_3_each_unsafe_setting_is_named_with_its_mend(make_app, config, se
     assert mend in found[setting]
 
 
+@pytest.mark.parametrize(
+    "config, setting, mend",
+    [
+        ({"GATEHOUSE_VALKEY_URL": "redis://localhost"}, "GATEHOUSE_VALKEY_URL", "not used by this release: remove it"),
+        ({"GATEHOUSE_MAIL_URL": "console:"}, "GATEHOUSE_MAIL_URL", "not used by this release: remove it"),
+        ({"GATEHOUSE_MAIL_SENDER": "a@b.example"}, "GATEHOUSE_MAIL_SENDER", "not used by this release: remove it"),
+        ({"GATEHOUSE_FIRST_USER_ADMIN": True}, "GATEHOUSE_FIRST_USER_ADMIN", "gatehouse init --admin NAME"),
+    ],
+)
+def test_a_setting_that_does_not_do_what_one_might_think_is_named_and_the_app_serves(
+    make_app, database_url, config, setting, mend
+):
+    app = make_app(**SOUND | config)
+    found = check(Commands(app))
+    assert found.keys() == {setting}
+    assert mend in found[setting]
+    assert app.test_client().get("/", base_url="https://app.example").status_code == 200
+
+
+def test_the_first_to_register_may_be_administrator_in_debug_and_tests(make_app, database_url):
+    app = make_app(**SOUND | {"GATEHOUSE_FIRST_USER_ADMIN": True})
+    app.debug = True
+    assert check(Commands(app), 0) == {}
+
+
 def test_what_is_unsafe_is_shown_to_people_too(make_app):
     result = Commands(make_app(**SOUND | {"GATEHOUSE_ORIGINS": ""}))("check")
     assert result.exit_code == 1
@@ -73,7 +99,10 @@ def test_what_is_unsafe_is_shown_to_people_too(make_app):
     [
         ({"GATEHOUSE_PASWORD_MIN": "8"}, "unknown setting GATEHOUSE_PASWORD_MIN"),
         ({"GATEHOUSE_PASSWORD_MIN": "many"}, "GATEHOUSE_PASSWORD_MIN must be a whole number"),
-        ({"GATEHOUSE_SECRET_KEY_FILE": "nowhere"}, "GATEHOUSE_SECRET_KEY_FILE: the file cannot be read"),
+        (
+            {"GATEHOUSE_SECRET_KEY_FILE": "nowhere"},
+            "GATEHOUSE_SECRET_KEY_FILE: cannot read nowhere: No such file or directory; mend the path or its mode",
+        ),
         ({"GATEHOUSE_FEATURES": "telepathy"}, "telepathy"),
     ],
 )
@@ -92,6 +121,13 @@ def test_debug_is_said_to_hide_what_is_unsafe_elsewhere(make_app):
     app.debug = True
     result = Commands(app)("check")
     assert "Debug is on" in result.stderr
+
+
+def test_a_role_of_the_code_that_the_database_has_too_is_reported(sound):
+    sound.app.extensions["gatehouse"].role("clerk", [])
+    with sound.services.unit() as unit:
+        unit.connection.execute(insert(role).values(name="clerk", created_at=0))
+    assert check(sound) == {"roles": "role clerk is declared in code and in the database: the code's permissions count"}
 
 
 def test_a_label_that_is_lost_is_reported(make_app):

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from flask_gatehouse import __main__ as top
 from flask_gatehouse import cli
 from tests.cli.conftest import PASSWORD, PROGRAM, SAFE
+from tests.docs import pages, shell
 from tests.support.processes import clean_environment
 
 COMMANDS = {
@@ -242,6 +243,29 @@ def test_at_a_terminal_a_missing_reason_is_asked_for(program, app_file, tmp_path
     assert events[0]["detail"]["reason"] == "left the company"
 
 
+def test_at_a_terminal_what_takes_away_for_good_asks_for_its_reason_too(program, app_file, tmp_path):
+    program("user", "create", "alice", stdin=f"{PASSWORD}\n", env=SAFE)
+    terminal = Terminal(tmp_path, "user", "delete", "alice", "--yes")
+    terminal.wait_for("Reason")
+    terminal.type("asked to be forgotten")
+    assert terminal.end() == 0
+    events = json.loads(program("audit", "list", "--kind", "user.closed", "--json", env=SAFE).stdout)
+    assert events[0]["detail"]["reason"] == "asked to be forgotten"
+
+
+@pytest.mark.parametrize("page", ["README.md", "tutorial/first-app.md"])
+def test_at_a_terminal_the_first_command_of_the_manual_asks_for_a_password_and_nothing_else(app_file, tmp_path, page):
+    block = pages.blocks(pages.page(page), "console")[0].text
+    ((command, _), *_) = shell.commands(block)
+    terminal = Terminal(tmp_path, *command.split()[1:])
+    for prompt in ("Password for alice", "Repeat for confirmation"):
+        terminal.wait_for(prompt)
+        terminal.type(PASSWORD)
+    assert terminal.end() == 0
+    assert "alice is the first administrator." in terminal.shown
+    assert terminal.shown.count("?") == 0
+
+
 def test_at_a_terminal_init_asks_for_origin_and_first_administrator(program, app_file, tmp_path):
     terminal = Terminal(tmp_path, "init")
     terminal.wait_for("Where is the app served?")
@@ -257,3 +281,23 @@ def test_at_a_terminal_init_asks_for_origin_and_first_administrator(program, app
     assert "root is the first administrator." in terminal.shown
     assert PASSWORD not in terminal.shown
     assert "https://shop.example" in (tmp_path / ".env").read_text(encoding="utf-8")
+
+
+def test_without_the_apps_secret_nothing_is_written_that_the_app_could_not_verify(program, tmp_path):
+    (tmp_path / "app.py").write_text(BARE, encoding="utf-8")
+    secret = {"GATEHOUSE_SECRET_KEY": "k" * 40}
+    assert program("user", "create", "alice", stdin="quiet river stone\n", env=secret).returncode == 0
+    refused = program("user", "create", "bobby", stdin="quiet river stone\n")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("Error: GATEHOUSE_SECRET_KEY is not set here")
+    assert program("audit", "verify", env=secret).returncode == 0
+    assert program("check").returncode == 1  # it looks at an app that would refuse to serve
+
+
+BARE = """
+from flask import Flask
+from flask_gatehouse import Gatehouse
+
+app = Flask(__name__)
+Gatehouse(app)
+"""

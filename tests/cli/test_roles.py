@@ -75,6 +75,15 @@ def test_the_end_of_a_grant_names_a_moment(run, until):
     assert "2030-01-31T12:00:00Z" in run.misused("role", "grant", "alice", "clerk", "--until", until)
 
 
+@pytest.mark.parametrize("until", ["9999-12-31T23:59:59-14:00", "9999-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+def test_a_grant_that_could_not_be_shown_again_is_not_kept(run, until):
+    run.create("alice")
+    assert "9998" in run.misused("role", "grant", "alice", "clerk", "--until", until)
+    assert run.json("user", "show", "alice")["grants"] == []
+    run.ok("role", "grant", "alice", "clerk", "--until", "9998-12-31T23:59:59Z")
+    assert "9998-12-31T23:59:59Z" in run.ok("user", "show", "alice")
+
+
 @pytest.mark.parametrize("until", ["2020-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59"])
 def test_the_end_of_a_grant_lies_in_the_future(run, until):
     run.create("alice")

@@ -70,6 +70,22 @@ def test_a_label_that_is_lost_is_an_error_naming_the_line(make_app, arguments):
     assert "test_routes.py" in result.stderr
 
 
+def test_v8_1_1_a_permission_that_nobody_declared_is_an_error_naming_the_line(make_app):
+    def setup(app, gate):
+        app.get("/note", endpoint="note")(requires("note:wrte")(lambda: ""))
+        gate.rule("note:raed")(lambda identity, note: True)
+
+    run = Commands(make_app(setup))
+    result = run("routes")
+    assert result.exit_code == 1
+    label, rule = result.stderr.splitlines()
+    assert "'note:wrte'" in label
+    assert "'note:raed'" in rule
+    assert all("test_routes.py:" in line and "gate.permission(" in line for line in (label, rule))
+    findings = json.loads(run("check", "--json").stdout)["findings"]
+    assert {"/note", "rules"} <= {finding["subject"] for finding in findings}
+
+
 def test_public_beside_another_label_is_an_error(make_app):
     def setup(app, gate):
         @app.get("/both")

@@ -71,6 +71,12 @@ def test_v7_4_5_a_revoked_session_is_refused_at_its_next_request(run):
     assert "no session" in run.refused("session", "revoke", first.public_id)
 
 
+def test_a_reason_left_out_by_a_script_that_ends_a_session_is_recorded_as_missing(run):
+    run.create("alice")
+    run.ok("session", "revoke", open_session(run, "alice").public_id)
+    assert run.events("session.ended")[0]["detail"]["reason"] == "none given"
+
+
 @pytest.mark.parametrize("public_id", ["nothing", "", "%", "\u017f", "0" * 300])
 def test_an_id_that_is_no_sessions_is_refused_in_one_line(run, public_id):
     assert "no session" in run.refused("session", "revoke", public_id)

@@ -134,6 +134,12 @@ def test_v7_4_2_suspending_ends_every_session_and_restoring_brings_none_back(run
     assert run.events("user.restored")[0]["detail"]["reason"] == "came back"
 
 
+def test_a_reason_left_out_by_a_script_that_deletes_is_recorded_as_missing(run):
+    run.create("alice")
+    run.ok("user", "delete", "alice", "--yes")
+    assert run.events("user.closed")[0]["detail"]["reason"] == "none given"
+
+
 def test_a_reason_left_out_by_a_script_is_recorded_as_missing(run):
     run.create("alice")
     run.ok("user", "suspend", "alice")

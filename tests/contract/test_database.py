@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.database import Database, open_engine
-from flask_gatehouse.kernel.errors import DatabaseUnavailableError
+from flask_gatehouse.kernel.errors import SetupError
 
 GUARD = schema.guard
 
@@ -182,7 +182,7 @@ def test_after_a_fork_parent_and_child_have_connections_of_their_own(database):
 def test_another_database_is_refused_by_name():
     engine = sa.create_engine("sqlite://")
     engine.dialect.name = "mysql"
-    with pytest.raises(DatabaseUnavailableError, match="mysql"):
+    with pytest.raises(SetupError, match="mysql is not supported: use SQLite or PostgreSQL"):
         Database(engine)
     engine.dispose()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,7 +16,7 @@ from alembic.script import ScriptDirectory
 from flask_gatehouse import migrations
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.database import Database, open_engine
-from flask_gatehouse.kernel.errors import SchemaOutdatedError
+from flask_gatehouse.kernel.errors import SchemaOutdatedError, SetupError
 from tests.support import databases
 
 VERSION = sa.table(schema.VERSION_TABLE, sa.column("version_num"))
@@ -233,3 +234,33 @@ def test_rule_35_a_host_without_our_user_table_in_its_metadata_needs_the_name_fi
     with migrated.reading() as connection:
         context = MigrationContext.configure(connection, opts={"include_name": schema.include_name})
         assert compare_metadata(context, host) == []
+
+
+def test_rule_35_drop_all_of_a_host_names_the_mend_and_drops_nothing(migrated, host):
+    with migrated.unit() as connection:
+        host.create_all(connection)
+    with pytest.raises(SetupError, match=r"drop your own tables by name.*drop_all"), migrated.unit() as connection:
+        host.drop_all(connection)
+    with pytest.raises(SetupError, match="gatehouse_user"), migrated.unit() as connection:
+        host.tables["gatehouse_user"].drop(connection)
+    assert {"invoice", "gatehouse_user"} <= _tables(migrated)
+    with migrated.unit() as connection:
+        host.drop_all(connection, [table for table in host.sorted_tables if not table.name.startswith("gatehouse_")])
+    assert "gatehouse_user" in _tables(migrated)
+    assert "invoice" not in _tables(migrated)
+
+
+def test_several_apps_of_one_process_upgrade_at_once(tmp_path):
+    found = [Database(open_engine(f"sqlite:///{tmp_path / str(number)}.sqlite3")) for number in range(6)]
+    start = threading.Barrier(len(found))
+
+    def upgrade(database):
+        start.wait()
+        migrations.upgrade(database)
+
+    with ThreadPoolExecutor(len(found)) as pool:
+        list(pool.map(upgrade, found))
+    assert [migrations.current(database) for database in found] == [schema.REVISION] * len(found)
+    assert len({frozenset(_tables(database)) for database in found}) == 1
+    for database in found:
+        database.close()

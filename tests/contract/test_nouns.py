@@ -273,11 +273,26 @@ def test_rights_are_the_union_of_present_grants(home, connection):
     assert held.names_of(connection, [alice], 7) == {alice: ["admin", "auditor", "clerk"]}
 
 
+def test_of_a_role_in_code_and_in_the_database_the_code_alone_counts(home, connection):
+    home.services.roles.create(connection, "auditor", ["audit:read"], 1)
+    home.services.roles.declare("auditor", ["users:read"])  # an app's next release declares a role that was made before
+    assert home.services.roles.all(connection)["auditor"] == {"users:read"}
+    assert home.services.roles.rights_of_role(connection, "auditor").permissions == {"users:read"}
+
+
+FAULTS_OF_NAMES = {
+    "clerk": "declared twice: join",
+    "admin": "built in.*choose another name",
+    "": "give it a name of 1 to 80",
+    "x" * 81: "give it a name of 1 to 80",
+}
+
+
 def test_a_role_is_declared_once():
     held = roles.Roles()
     held.declare("Clerk", [])
     for name in ("clerk", "admin", "ADMIN", "", "x" * 81):
-        with pytest.raises(SetupError):
+        with pytest.raises(SetupError, match=FAULTS_OF_NAMES[name.casefold()]):
             held.declare(name, [])
 
 

@@ -9,12 +9,11 @@ import sqlalchemy as sa
 
 from flask_gatehouse.domain.sessions import Gone, Issued, Lifetimes, Session
 from flask_gatehouse.domain.sessions.sql import SqlSessions
-from flask_gatehouse.flows import revoke
 from flask_gatehouse.kernel import schema
-from flask_gatehouse.kernel.identity import APP, KNOWS, Proof
+from flask_gatehouse.kernel.identity import KNOWS, Proof
 from flask_gatehouse.kernel.keys import new_secret, secret_digest
 from tests.support import house
-from tests.support.house import AGENT, HERE, SECOND, statements_of
+from tests.support.house import AGENT, SECOND, statements_of
 
 SESSION, USER = schema.session, schema.user
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/138.0.0.0 Safari/537.36"
@@ -210,7 +209,7 @@ def test_rule_11_saves_and_last_seen_never_revive_a_session_that_ended(home, ali
     issued = home.session()
     found = home.load(issued.secret)
     assert isinstance(found, Session)
-    revoke.all_of(home.services, APP, alice, "", HERE)
+    house.end_all(home, alice)
     digest = secret_digest(issued.secret)
     assert store.touch(digest, home.clock.now()) is False
     assert store.save_data(digest, '{"a":1}') is False
@@ -247,11 +246,12 @@ def test_rule_12_v7_4_1_a_revoked_session_is_refused_at_once_through_any_other_c
     first, second = home.session().secret, home.session().secret
     assert isinstance(elsewhere.load(first), Session)  # reads once, as a request before
     assert isinstance(elsewhere.load(second), Session)
+    identity = home.identity(first)
     with home.services.unit() as unit:
-        assert home.services.sessions.end_by_secret(unit.connection, first)
+        assert home.services.sessions.store.drop_one(unit.connection, alice, identity.session_id)
     assert elsewhere.load(first) is Gone.UNKNOWN
     assert isinstance(elsewhere.load(second), Session)
-    revoke.all_of(home.services, APP, alice, "", HERE)
+    house.end_all(home, alice)
     assert elsewhere.load(second) is Gone.UNKNOWN
 
 

@@ -6,7 +6,7 @@ import importlib
 import sys
 
 import pytest
-from flask import Flask, render_template, session
+from flask import Flask, render_template, session, template_rendered
 from flask_sqlalchemy import SQLAlchemy
 from jinja2 import FileSystemLoader
 from sqlalchemy import create_engine, text
@@ -16,8 +16,10 @@ from werkzeug.security import generate_password_hash
 import flask_gatehouse
 from flask_gatehouse import Gatehouse
 from flask_gatehouse.demo import create_app as create_demo
+from flask_gatehouse.flows import reset_password
+from flask_gatehouse.kernel.identity import CLI
 from tests.docs import pages, shell
-from tests.support import databases
+from tests.support import SOURCE, databases
 from tests.support.visitor import csrf_token, submit
 
 PASSWORD = "correct horse battery"
@@ -136,13 +138,23 @@ def test_users_move_with_their_werkzeug_passwords(load, config):
     db.init_app(app)
     gate.init_app(app, db=db)
     move_users = load("howto/from-flask-login.md", "move_users.py").move_users
-    old = [("alice", "a@example.org", generate_password_hash(PASSWORD)), ("no name", None, "x")]
+    old = [
+        ("alice", "a@example.org", generate_password_hash(PASSWORD)),
+        ("no name", None, "x"),
+        ("bob", "not an address", "x"),
+        ("Alice", None, "x"),
+    ]
+    old.append(("carol", None, generate_password_hash(PASSWORD)))
     with app.app_context():
-        assert move_users(gate, db, old) == ["no name"]
+        left = move_users(gate, db, old)
+    assert [line.partition(": ")[0] for line in left] == ["no name", "bob", "Alice"]
+    assert "address" in left[1]
     client = app.test_client()
     log_in(client, "alice")
+    log_in(app.test_client(), "carol")
     with app.app_context():
-        assert "$argon2id$" in db.session.execute(text("SELECT digest FROM gatehouse_password")).scalar_one()
+        digests = db.session.execute(text("SELECT digest FROM gatehouse_password")).scalars().all()
+        assert ["$argon2id$" in digest for digest in digests] == [True, True]
         db.session.remove()
         db.engine.dispose()
     databases.close(app)
@@ -184,6 +196,42 @@ def test_the_hosts_own_layout_frames_every_page(tmp_path, config):
         assert "<header>My app <form" in shown
         assert csrf_token(shown)
     assert "<h1>Hello alice</h1>" in client.get("/hello").get_data(as_text=True)
+    databases.close(app)
+
+
+def test_every_page_is_given_what_the_manual_says(config):
+    text_of_page = pages.page("howto/templates.md")
+    rows = pages.table(pages.section(text_of_page, "What each page is given"))
+    told = {row["page"].strip("`"): set(pages.code_words(row["is given"].partition(";")[0])) for row in rows}
+    frames = {"layout.html", "macros.html", "users_table.html"}
+    assert told.keys() == {path.name for path in (SOURCE / "templates" / "gatehouse").glob("*.html")} - frames
+    app, given = create_demo(config), {}
+    of_flask = {*app.jinja_env.globals, "g", "request", "session", "current_user", "config"}
+
+    def note(_sender, template, context, **_):
+        given[template.name.removeprefix("gatehouse/")] = context.keys() - of_flask
+
+    with app.app_context():
+        gate = app.extensions["gatehouse"]
+        gate.create_user("root", PASSWORD, roles=["admin"])
+        gate.create_user("alice", PASSWORD)
+        link = reset_password.make_link(gate.services(app), CLI, "alice")
+    guest, root, alice = app.test_client(), app.test_client(), app.test_client()
+    log_in(root, "root")
+    log_in(alice, "alice")
+    with template_rendered.connected_to(note, app):
+        for path in ("/login", "/register", f"/reset-password/{link}", "/reset-password/ended"):
+            guest.get(path)
+        for path in ("/reauthenticate", "/account", "/account/password", "/account/security", "/account/sessions"):
+            alice.get(path)
+        for path in ("/account/activity", "/admin", "/admin/users", "/admin/users/2"):
+            root.get(path)
+        alice.get("/admin")
+    elsewhere = {"factor.html", "turned_away.html"}  # they need a factor, and a flood
+    assert given == {name: names for name, names in told.items() if name not in elsewhere}
+    ours = [name for name in {**app.jinja_env.globals, **app.jinja_env.filters} if name.startswith("gatehouse_")]
+    assert sorted(ours) == ["gatehouse_browser", "gatehouse_nonce", "gatehouse_registration", "gatehouse_time"]
+    assert [name for name in ours if name not in pages.section(text_of_page, "What templates know")] == []
     databases.close(app)
 
 

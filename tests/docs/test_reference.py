@@ -13,19 +13,18 @@ from sqlalchemy.pool import QueuePool
 
 import flask_gatehouse
 from flask_gatehouse import Gatehouse, InvalidEmail, InvalidName, WeakPassword
-from flask_gatehouse.domain import audit, passwords, throttle, users
+from flask_gatehouse.domain import audit, devices, passwords, throttle, tokens, users
 from flask_gatehouse.domain.passwords import hashing
+from flask_gatehouse.domain.policy import BUILT_IN
 from flask_gatehouse.domain.sessions import PENDING_MICROS, SEEN_AT_MOST, sql
 from flask_gatehouse.domain.throttle import rules
-from flask_gatehouse.extension import BUILT_IN_PERMISSIONS
-from flask_gatehouse.flows import administer, login, register, reset_password
+from flask_gatehouse.flows import administer, register, reset_password
 from flask_gatehouse.flows.outcomes import Refused
-from flask_gatehouse.http import cookie, gate, origin
+from flask_gatehouse.http import cookie, gate, guest, origin
 from flask_gatehouse.kernel import database, schema, settings
 from flask_gatehouse.kernel.clock import micros
 from flask_gatehouse.kernel.identity import CLI
-from flask_gatehouse.web import account as account_pages
-from flask_gatehouse.web import admin as admin_pages
+from flask_gatehouse.web import shown
 from tests.architecture.source import calls, functions, imports, modules
 from tests.docs import pages
 from tests.support import ROOT, databases
@@ -117,7 +116,7 @@ def test_v7_1_1_the_documented_lifetimes_are_the_defaults():
     plain, strict = settings.Settings(), settings.load({"GATEHOUSE_PROFILE": "strict"})
     by_setting = {
         "idle": "session_idle",
-        "absolute, from the last full login": "session_absolute",
+        "absolute, from the last proof": "session_absolute",
         "idle, administrators": "admin_idle",
         'idle and absolute with "remember me"': "remember",
         "age at which a proof is no longer fresh": "fresh",
@@ -215,16 +214,19 @@ def test_v6_1_1_the_documented_delays_of_an_account_are_the_codes():
     assert micros(duration(rows["a row of wrong ones is forgotten after the last of them by"])) == rules.STREAK_LIFE
     disabled = rows["wrong ones in a row, however long apart, that disable the password"]
     assert number(disabled) == rules.WRONG_BEFORE_DISABLED
+    demoted = rows["wrong ones in a row from a known browser after which it is known no longer"]
+    assert number(demoted) == rules.WRONG_BEFORE_DEMOTED
 
 
 def test_v2_1_3_the_documented_quotas_and_sizes_are_the_codes():
     quotas = {row["what"]: row["most"] for row in limits("Quotas of one user")}
+    assert number(quotas["known browsers"]) == devices.PER_USER
     assert number(quotas["live sessions"]) == number(quotas["pending logins"]) == settings.Settings().max_sessions
     assert number(quotas["session keys carried over from a guest"]) * 1024 == cookie.CARRIED_MAX
     sizes = {row["what"]: row["most"] for row in limits("Sizes")}
     assert number(sizes["body of a form on Gatehouse's pages"]) * 1024 == gate.OWN_BODY_MAX
     assert number(sizes["`next`"]) == origin.NEXT_MAX
-    assert number(sizes["guest cookie"]) == cookie.COOKIE_MAX - 200
+    assert number(sizes["guest cookie"]) == guest.GUEST_MAX
 
 
 def test_v15_1_3_the_documented_bounds_of_expensive_work_are_the_codes():
@@ -236,7 +238,7 @@ def test_v15_1_3_the_documented_bounds_of_expensive_work_are_the_codes():
     assert number(rows["hashing a password"]["cost"]) == settings.Settings().argon2[0] // 1024
     assert f"{database.LOCK_WAIT_SECONDS:.0f}s" in rows["writing to SQLite"]["bound"]
     assert "lock_timeout = '5s'" in inspect.getsource(database)
-    assert account_pages.PER_PAGE == admin_pages.PER_PAGE == number(rows["a list of users or events"]["bound"])
+    assert number(rows["a list of users or events"]["bound"]) == shown.PER_PAGE
     assert str(audit.BATCH) in rows["verifying the audit chain"]["cost"]
 
 
@@ -258,7 +260,7 @@ def test_how_many_rows_are_purged_at_once_is_as_documented():
         for row in pages.table(pages.section(pages.page("reference/database.md"), "How long rows live"))
     }
     assert f"{sql.PURGED_AT_ONCE} at a time" in rows["session"]
-    assert f"{throttle.counters.PURGED_AT_ONCE} at a time" in rows["counter of an address or target"]
+    assert f"{throttle.counters.CLOSED_AT_ONCE} at a time" in rows["counter of an address or target"]
 
 
 # --- fields ------------------------------------------------------------------------------------------------
@@ -380,6 +382,20 @@ def test_v16_1_1_v16_2_3_every_logger_is_in_the_inventory():
     assert f"every {audit.EMIT_EVERY} rows" in pages.page("reference/events.md")
 
 
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
+
+
+def test_v16_1_1_v16_2_3_every_line_of_the_log_is_in_the_inventory_with_its_level():
+    rows = pages.table(pages.section(pages.page("reference/events.md"), "What is logged where"))
+    listed = {tuple(row["where"].removeprefix("logger ").split(", ")) for row in rows if "logger" in row["where"]}
+    found = set()
+    for module in modules():
+        named = re.search(r"^log = logging\.getLogger\(\"([\w.]+)\"\)", module.text, re.MULTILINE)
+        levels = {name.removeprefix("log.") for name, _ in calls(module.tree) if name.startswith("log.")} & LEVELS
+        found |= {(f"`{named[1]}`", level.upper()) for level in levels if named}
+    assert found == listed
+
+
 def test_v16_1_1_every_column_of_an_event_is_documented():
     rows = pages.table(pages.section(pages.page("reference/events.md"), "The row"))
     listed = {name for row in rows for name in examples(row["column"])}
@@ -468,7 +484,7 @@ def test_v8_1_1_every_page_and_what_it_needs_is_documented(bare_app):
 
 def test_every_permission_of_ours_is_documented():
     listed = {row["permission"].strip("`") for row in pages.table(FROM_CODE.permissions_table())}
-    assert listed == set(BUILT_IN_PERMISSIONS)
+    assert listed == set(BUILT_IN)
 
 
 def test_every_public_name_is_documented():
@@ -490,9 +506,8 @@ def test_every_command_is_documented():
 
 def test_the_lives_of_links_and_temporary_passwords_are_as_documented():
     rows = {row["secret"]: row for row in key_rows("Secrets made for others")}
-    minutes = {value // 60_000_000 for value in (reset_password.LINK_MICROS, reset_password.STRICT_LINK_MICROS)}
+    minutes = {tokens.life_of(profile) // tokens.MINUTE for profile in ("default", "strict")}
     assert {int(found) for found in re.findall(r"\d+", rows["one-time link"]["lives"])} == minutes
-    assert login.LINK_MICROS == reset_password.LINK_MICROS
     hours = number(rows["temporary password"]["lives"])
     assert timedelta(hours=hours) == timedelta(microseconds=reset_password.TEMPORARY_MICROS)
-    assert timedelta(days=31).total_seconds() == cookie.GUEST_SECONDS
+    assert timedelta(days=31).total_seconds() == guest.GUEST_SECONDS

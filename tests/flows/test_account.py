@@ -64,6 +64,7 @@ def test_63b_5_1_2_nobody_proves_for_somebody_elses_session(home, alice):
     outcome = step_up.prove(home.services, home.identity(his), hers, "the word of bob", HERE)
     assert isinstance(outcome, Refused)
     assert outcome.reason is Refusal.GONE
+    assert outcome.text == "Your session has ended meanwhile. Log in again."
     changed = account.change_password(home.services, home.identity(his), hers, "the word of bob", NEW, HERE)
     assert isinstance(changed, Refused)
     assert isinstance(home.load(hers), Session)

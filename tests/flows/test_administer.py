@@ -343,6 +343,15 @@ def test_a_role_made_at_run_time_counts_at_the_next_load(home, open_house):
     ]
 
 
+def test_a_reason_for_a_role_is_taken_as_any_other(home):
+    act = Act(CLI, None, " for the till ")
+    assert administer.create_role(home.services, act, "till", ["audit:read"]) == "till"
+    assert home.details("role.created")[0]["reason"] == "for the till"
+    outcome = administer.create_role(home.services, Act(CLI, None, "two\nlines"), "other", ["audit:read"])
+    assert isinstance(outcome, Refused)
+    assert (outcome.reason, outcome.field) == (Refusal.FIELD, "reason")
+
+
 @pytest.mark.parametrize(
     "name, permissions, field",
     [

@@ -73,6 +73,9 @@ def test_rule_14_the_right_password_gives_a_pending_login_that_no_load_takes_for
         sessions = guarded.services.sessions
         assert sessions.store.of_user(unit.connection, alice) == []
         assert sessions.store.page(unit.connection) == []
+        assert sessions.store.find_public(unit.connection, outcome.pending.public_id) is None
+    assert not revoke.by_public_id(guarded.services, CLI, outcome.pending.public_id, "")
+    with guarded.services.unit() as unit:
         assert sessions.load_pending(unit.connection, outcome.pending.secret, unit.now) is not None
     assert guarded.kinds()[-1] == "login.factor_due"
     assert not guarded.events("login.succeeded")
@@ -143,7 +146,7 @@ def _suspended_and_restored(here: house.House, alice: int) -> None:
 
 
 def _ended(here: house.House, alice: int) -> None:
-    revoke.all_of(here.services, CLI, alice, "", HERE)
+    house.end_all(here, alice)
 
 
 def _reset(here: house.House, _alice: int) -> None:
@@ -177,9 +180,9 @@ def test_a_host_that_vouches_gets_a_pending_login_while_a_factor_is_due(guarded,
 def test_the_session_of_before_ends_when_the_login_is_complete_and_not_sooner(guarded):
     before = answer(guarded, pend(guarded).secret, "one")
     assert isinstance(before, Issued)
-    pending = pend(guarded, previous=before.secret)
+    pending = pend(guarded, previous=guarded.identity(before.secret))
     assert isinstance(guarded.load(before.secret), Session)
-    after = answer(guarded, pending.secret, "two", previous=before.secret)
+    after = answer(guarded, pending.secret, "two", previous=guarded.identity(before.secret))
     assert isinstance(after, Issued)
     assert not isinstance(guarded.load(before.secret), Session)
 

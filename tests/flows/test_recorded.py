@@ -61,7 +61,7 @@ def deeds(home: house.House, on: Stage) -> dict[str, tuple[Callable[[], object],
             lambda: login.vouched(services, on["bob"], login.Attempt(HERE), is_fresh=True),
             ["login.succeeded"],
         ),
-        "log out": (lambda: login.end(services, identity, secret, HERE), ["logout"]),
+        "log out": (lambda: login.end(services, identity, HERE), ["logout"]),
         "step up": (lambda: step_up.prove(services, identity, secret, PASSWORD, HERE), ["step_up.succeeded"]),
         "fail to step up": (lambda: step_up.prove(services, identity, secret, WRONG, HERE), ["step_up.failed"]),
         "change the password": (

@@ -116,6 +116,12 @@ def test_what_a_view_wanted_to_keep_is_503_when_the_database_goes_while_it_runs(
     assert "never stored" not in answer.text
     own_postgres.start()
     assert is_inside(alice)
+    told = alice.get("/keep-late", headers=JSON)
+    assert is_unavailable(told)
+    assert problem(told)["title"] == "unavailable"
+    assert "stored" not in told.text
+    own_postgres.start()
+    assert is_inside(alice)
     assert alice.get("/keep").text == "kept"
 
 

@@ -474,7 +474,7 @@ def test_rule_15_user_id_in_a_guests_cookie_means_nothing(app, extra):
     add_user(app)
     wired = app.extensions["gatehouse_wired"]
     client = app.test_client()
-    client.set_cookie(GUEST, str(wired.guest_serializer.dumps({"_user_id": "1", "basket": "apple", **extra})))
+    client.set_cookie(GUEST, str(wired.guests.dump({"_user_id": "1", "basket": "apple", **extra})))
     found = client.get("/who").get_json()
     assert (found["text"], found["user_id"], found["keys"], found["fresh"]) == (None, None, ["basket"], False)
     assert not is_inside(client)

@@ -168,7 +168,9 @@ def test_a_demanded_second_factor_that_nobody_has_enrolled_leads_to_where_one_is
     person = come_in(app)
     answer = person.get("/sync/two-factors")
     assert (answer.status_code, answer.location) == (302, "/account/security?next=/sync/two-factors")
-    assert "needs a second factor, and you have enrolled none" in person.get(answer.location).text
+    assert (
+        "If a page sent you here, it needs a second factor: you have enrolled none." in person.get(answer.location).text
+    )
     assert "needs a second factor" not in person.get("/account/security").text
     refused = person.get("/sync/two-factors", headers=JSON)
     assert refused.status_code == 403

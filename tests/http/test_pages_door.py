@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from dataclasses import replace
 from io import BytesIO
 
 import pytest
 
 from flask_gatehouse.flows import administer, register, reset_password
-from flask_gatehouse.kernel.errors import HashingBusyError
 from flask_gatehouse.kernel.identity import CLI, Proof
 from tests.support.people import (
     HOUR,
@@ -237,18 +237,14 @@ def test_too_many_attempts_say_when_to_try_again(make_app):
 
 
 @pytest.mark.parametrize("path", ["/login", "/register", "/reauthenticate", "/account/password"])
-def test_a_full_hashing_pool_is_503_on_every_page_that_hashes(make_app, monkeypatch, path):
+def test_a_full_hashing_pool_is_503_on_every_page_that_hashes(make_app, path):
     app = make_app()
     client = newcomer(app, "alice")
-
-    def full(*_args, **_options):
-        raise HashingBusyError
-
-    hasher = services_of(app).hasher
-    monkeypatch.setattr(type(hasher), "verify", full)
-    monkeypatch.setattr(type(hasher), "hash", full)
     new = {"username": "bob-2", "password": "another river", "confirm": "another river", "current": PASSWORD}
-    answer = submit(client, path, **new)
+    with ExitStack() as places:
+        for _ in range(4):
+            places.enter_context(services_of(app).hasher.place(is_inside=True))
+        answer = submit(client, path, **new)
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
     assert "The server is busy." in answer.get_data(as_text=True)

@@ -137,8 +137,10 @@ def test_v3_5_7_script_and_style_are_the_same_for_everybody(make_app):
 
 
 def test_the_words_are_log_in_never_sign_in():
-    texts = [path.read_text(encoding="utf-8") for path in (SOURCE / "templates").rglob("*.html")]
-    assert not [text for text in [*texts, SCRIPT] if re.search(r"sign(ed)?[ -]?(in|out|up)", text, re.IGNORECASE)]
+    paths = [*(SOURCE / "templates").rglob("*.html"), *SOURCE.rglob("*.py"), *SOURCE.rglob("*.js")]
+    pattern = re.compile(r"(?<![a-z])sign(ed)?[ _-]?(in|out|up)(?![a-z])", re.IGNORECASE)
+    assert not [path.name for path in paths if pattern.search(path.read_text(encoding="utf-8"))]
+    assert [word for word in ("_SIGNED_IN", "sign in", "Signup", "signed-out") if not pattern.search(word)] == []
 
 
 # --- how an app changes the pages --------------------------------------------------------------------------

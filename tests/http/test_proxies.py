@@ -62,7 +62,12 @@ def test_v4_1_3_v15_3_4_without_trusted_proxies_a_forwarding_header_changes_noth
         ("10.0.0.1", "garbage", "10.0.0.1"),
         ("10.0.0.1", "203.0.113.7, garbage", "10.0.0.1"),
         ("10.0.0.1", " 203.0.113.7 ,", "203.0.113.7"),
-        ("10.0.0.1", "203.0.113.7:1234", "10.0.0.1"),
+        ("10.0.0.1", "203.0.113.7:1234", "203.0.113.7"),  # some proxies write the port, and brackets
+        ("10.0.0.1", "198.51.100.1, [2001:db8::7]:443", "2001:db8::7"),
+        ("10.0.0.1", "[2001:db8::7]", "2001:db8::7"),
+        ("10.0.0.1", "[203.0.113.7", "10.0.0.1"),
+        ("10.0.0.1", "203.0.113.7:port", "10.0.0.1"),
+        ("10.0.0.1", "[fe80::1%eth0]:443", "10.0.0.1"),
         ("10.0.0.1", "2001:db8::7", "2001:db8::7"),
         ("fd00::1", "203.0.113.7", "203.0.113.7"),
         ("::ffff:10.0.0.1", "203.0.113.7", "203.0.113.7"),
@@ -74,6 +79,25 @@ def test_v4_1_3_v15_3_4_without_trusted_proxies_a_forwarding_header_changes_noth
 def test_v15_3_4_with_trusted_proxies_the_rightmost_foreign_hop_counts(build, peer, forwarded, address):
     app = build(pages, GATEHOUSE_TRUSTED_PROXIES="10.0.0.0/8, fd00::/8", GATEHOUSE_THROTTLE="off")
     assert recorded_address(app, peer, x_forwarded_for=forwarded) == address
+
+
+@pytest.mark.parametrize("peer", ["", "localhost", "<local>"])  # what servers say of a unix socket
+def test_v15_3_4_a_proxy_on_a_unix_socket_is_named_by_a_word(build, peer, caplog):
+    app = build(pages, GATEHOUSE_TRUSTED_PROXIES="unix, 10.0.0.0/8", GATEHOUSE_THROTTLE="off")
+    assert recorded_address(app, peer, x_forwarded_for="198.51.100.1, 203.0.113.7") == "203.0.113.7"
+    assert recorded_address(app, peer, x_forwarded_for="203.0.113.7, 10.0.0.2") == "203.0.113.7"
+    assert recorded_address(app, "192.0.2.5", x_forwarded_for="203.0.113.7") == "192.0.2.5"
+    assert recorded_address(app, "fe80::1%eth0", x_forwarded_for="203.0.113.7") == "fe80::1%eth0"
+    assert "GATEHOUSE_TRUSTED_PROXIES" not in caplog.text
+
+
+@pytest.mark.parametrize("proxies", ["none", "10.0.0.0/8"])
+def test_requests_without_an_address_are_warned_of_once(build, caplog, proxies):
+    app = build(pages, GATEHOUSE_TRUSTED_PROXIES=proxies, GATEHOUSE_THROTTLE="off")
+    for _ in range(2):
+        assert recorded_address(app, "", x_forwarded_for="203.0.113.7") == ""
+    warnings = [record for record in caplog.records if "GATEHOUSE_TRUSTED_PROXIES" in record.message]
+    assert ["the word unix" in record.message for record in warnings] == [True]
 
 
 @pytest.mark.parametrize("scope", ["fe80::1%eth0", "fe80::1%\x00", "fe80::1%" + "a" * 200, "fe80::1%<script>"])
@@ -113,7 +137,10 @@ def test_no_warning_without_the_header_or_with_trusted_proxies(build, caplog):
 
 # --- explanations (rule 26) ---------------------------------------------------------------------------------
 
-PROXIED = ["X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Host", "Via"]
+PROXIED = [
+    *("X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Host", "Via", "X-Forwarded-Proto"),
+    *("X-Forwarded", "X-Forwarded-Server", "CF-Connecting-IP", "True-Client-IP", "X-Client-IP"),
+]
 
 
 def refused(client, **options):

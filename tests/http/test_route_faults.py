@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import re
 from pathlib import Path
+from typing import Any, ClassVar
 
 import flask_login
 import pytest
 from flask import Blueprint
+from flask.views import MethodView
 
 import flask_gatehouse as gatehouse
-from flask_gatehouse import login_required, public, role_required
+from flask_gatehouse import login_required, public, requires, role_required
 from tests.http.people import come_in, gate_of
 
 HERE = Path(__file__)
@@ -153,6 +155,113 @@ def test_public_beside_another_label_is_an_error_that_names_its_line(build, setu
         app.test_client().get("/torn")
 
 
+# --- names that nobody declared ---------------------------------------------------------------------------------
+
+
+def misspelt_on_a_view(app, gate):
+    app.get("/note", endpoint="note")(requires("note:wrte")(lambda: "inside"))  # misspelt on a view
+
+
+def misspelt_on_a_method(app, gate):
+    class Notes(MethodView):
+        def get(self):
+            return "inside"
+
+        @requires("note:wrte", obj=False)  # misspelt on a method
+        def post(self):
+            return "inside"
+
+    app.add_url_rule("/note", view_func=Notes.as_view("note"))
+
+
+def misspelt_on_a_blueprint(app, gate):
+    notes = Blueprint("notes", __name__)
+    notes.get("/note", endpoint="note")(lambda: "inside")
+    app.register_blueprint(notes)
+    gate.protect(notes, requires("note:wrte"))  # misspelt on a blueprint
+
+
+MISSPELT = {
+    "misspelt on a view": (misspelt_on_a_view, "note"),
+    "misspelt on a method": (misspelt_on_a_method, "note"),
+    "misspelt on a blueprint": (misspelt_on_a_blueprint, "notes.note"),
+}
+
+
+@pytest.mark.parametrize("mark", MISSPELT)
+def test_v8_1_1_a_permission_that_nobody_declared_is_an_error_that_names_its_line(build, mark):
+    setup, endpoint = MISSPELT[mark]
+    app = build(setup)
+    error = faults(app)[endpoint]
+    assert error == (
+        f"endpoint {endpoint!r}: nobody declared permission 'note:wrte' ({here_is(mark)}): "
+        "mend the name, or call gate.permission(…)"
+    )
+    with pytest.raises(gatehouse.SetupError, match=re.escape(error)):
+        app.test_client().get("/account")
+
+
+def test_a_permission_may_be_declared_after_the_label_that_asks_for_it(build):
+    def setup(app, gate):
+        misspelt_on_a_view(app, gate)
+        gate.rule("note:wrte")(lambda identity, note: True)
+        gate.permission("note:wrte", "Write notes, in shorthand")
+
+    app = build(setup)
+    assert faults(app) == {}
+    assert app.test_client().get("/note").status_code == 302
+
+
+def test_v8_1_1_a_rule_of_a_permission_that_nobody_declared_is_an_error_that_names_its_line(build):
+    def setup(app, gate):
+        @gate.rule("note:raed")  # a rule of nothing
+        def owns(identity, note):
+            return False
+
+    app = build(setup)
+    (error,) = gate_of(app).rule_faults(app)
+    assert error == (
+        f"the rule at {here_is('a rule of nothing')} narrows permission 'note:raed', which nobody declared: "
+        "mend the name, or call gate.permission(…)"
+    )
+    with pytest.raises(gatehouse.SetupError, match=re.escape(error)):
+        app.test_client().get("/account")
+
+
+# --- what whole blueprints take ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("home", [gatehouse, flask_login])
+@pytest.mark.parametrize("name, demanded", [("login_required", "login"), ("fresh_login_required", "login, fresh")])
+def test_a_blueprint_is_protected_by_a_label_that_needs_no_call(build, home, name, demanded):
+    def setup(app, gate):
+        house = Blueprint("house", __name__)
+        house.get("/house", endpoint="hall")(lambda: "inside")
+        gate.protect(house, getattr(home, name))
+        app.register_blueprint(house)
+
+    app = build(setup)
+    rows = {row.endpoint: (row.requirement_text, row.is_labelled) for row in gate_of(app).route_table(app)}
+    assert rows["house.hall"] == (demanded, True)
+    assert app.test_client().get("/house").status_code == 302
+
+
+@pytest.mark.parametrize(
+    "label, mend",
+    [
+        (public, r"cannot take 'public': call gate\.public\(blueprint\)"),
+        (role_required, "cannot take 'role_required': give it a label such as"),
+        ("login", "cannot take 'login': give it a label such as"),
+        (passing_through, "give it a label such as"),
+        ([], "give it a label such as"),
+    ],
+)
+def test_what_protects_no_blueprint_is_refused_at_once_with_the_mend(label, mend):
+    gate = gatehouse.Gatehouse()
+    with pytest.raises(gatehouse.SetupError, match=rf"test_route_faults\.py:\d+: .*{mend}"):
+        gate.protect(Blueprint("house", __name__), label)
+
+
 def test_outside_tests_a_fault_is_a_500_whose_reason_is_in_the_log_only(build, caplog):
     app = build(
         lost_on_app,
@@ -256,3 +365,34 @@ def test_v8_2_1_a_view_put_in_the_place_of_a_public_one_is_closed(build):
     assert client.get("/page").text == "open"
     app.view_functions["page"] = lambda: "not for everyone"
     assert client.get("/page").status_code == 302
+
+
+def test_v8_2_1_a_class_is_labelled_once_each_of_its_methods_is(build):
+    class Partly(MethodView):
+        @public
+        def get(self):
+            return "open"
+
+        def delete(self):
+            return "deleted"
+
+    class Wholly(MethodView):
+        decorators: ClassVar[list[Any]] = [flask_login.fresh_login_required]
+
+        def get(self):
+            return "fresh"
+
+        @role_required("clerk")
+        def delete(self):
+            return "deleted"
+
+    def setup(app, _gate):
+        app.add_url_rule("/partly", view_func=Partly.as_view("partly"))
+        app.add_url_rule("/partly-read", view_func=Partly.as_view("partly_read"), methods=["GET"])
+        app.add_url_rule("/wholly", view_func=Wholly.as_view("wholly"))
+
+    app = build(setup)
+    found = {row.rule: (row.requirement_text, row.is_labelled) for row in gate_of(app).route_table(app)}
+    assert found["/partly"] == ("DELETE: login; GET: public", False)
+    assert found["/partly-read"][1] is True
+    assert found["/wholly"] == ("DELETE: login, role clerk, fresh; GET: login, fresh", True)

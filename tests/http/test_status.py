@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from threading import Event
 
@@ -260,7 +262,10 @@ def test_v15_2_2_v15_4_4_a_full_hashing_pool_is_503_and_says_when_to_come_back(a
     client = app.test_client()
     token, done = token_of(client), Event()
     pool = services(app).hasher._pool
-    busy = [pool._submit(done.wait, is_inside=False) for _ in range(3)]
+    threads = ThreadPoolExecutor(3)
+    busy = [threads.submit(pool.run, done.wait) for _ in range(3)]
+    while not pool.is_full():
+        time.sleep(0.001)
     try:
         page = send(client, "/login", token, username="alice", password=PASSWORD)
         told = send(client, "/login", token, JSON, username="alice", password=PASSWORD)
@@ -394,6 +399,19 @@ def test_the_hosts_own_limit_answers_before_the_gate(build):
     assert guest.post("/change", data=b"x" * 200).status_code == 302
     alice = come_in(app)
     assert alice.post("/change", data=b"x" * 2000, headers={"X-CSRFToken": token_of(alice)}).status_code == 413
+
+
+def test_v16_4_1_a_foreign_host_is_logged_once_with_the_mend_and_cannot_forge_a_line(build, caplog):
+    app = build(GATEHOUSE_ORIGINS="https://app.example")
+    for host in ("evil\r\nCRITICAL:root:forged\x1b[2J\x85" + "x" * 400, "other.example"):
+        environ = {"HTTP_HOST": host, "wsgi.url_scheme": "https"}
+        assert app.test_client().get("/login", environ_overrides=environ).status_code == 400
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "flask_gatehouse.gate"]
+    assert "'evil\\r\\nCRITICAL" in line
+    assert "add it to GATEHOUSE_ORIGINS" in line
+    assert line.isascii()
+    assert line.isprintable()
+    assert len(line) < 300
 
 
 def test_foreign_hosts_get_400_on_every_kind_of_route(build):

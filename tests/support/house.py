@@ -19,7 +19,7 @@ import flask_gatehouse as gatehouse
 from flask_gatehouse.domain import passwords, roles, users
 from flask_gatehouse.domain.audit import Entry, Event
 from flask_gatehouse.domain.sessions import Gone, Issued, Session
-from flask_gatehouse.flows import login, register
+from flask_gatehouse.flows import login, register, revoke
 from flask_gatehouse.flows.administer import Act
 from flask_gatehouse.flows.login import Attempt
 from flask_gatehouse.flows.outcomes import FactorDue, MustReplace, Refusal, Refused
@@ -305,6 +305,12 @@ def places_taken(home: House, count: int) -> Iterator[None]:
             release.set()
         for one in taken:
             one.result(30)
+
+
+def end_all(home: House, user_id: int) -> None:
+    """End all sessions of a user, by command."""
+    with home.services.unit() as unit:
+        revoke.all_within(home.services, unit, CLI, user_id, "a test", HERE)
 
 
 def start(act: Callable[[], T]) -> Callable[[], T]:

@@ -213,7 +213,28 @@ def test_v3_3_2_what_is_unsafe_everywhere_is_named_in_debug_too(relaxed, setting
 
 @pytest.mark.parametrize("name", ["SESSION_IDLE", "SESSION_ABSOLUTE", "ADMIN_IDLE"])
 def test_63b_2_1_3_1_a_session_without_an_end_is_unsafe_in_debug_too(name):
-    assert "GATEHOUSE_SESSION_ABSOLUTE" in unsafe(SAFE | {f"GATEHOUSE_{name}": 0}, relaxed=True)
+    for relaxed in (True, False):
+        assert unsafe(SAFE | {f"GATEHOUSE_{name}": 0}, relaxed=relaxed) == [f"GATEHOUSE_{name}"]
+
+
+@pytest.mark.parametrize(
+    "name, content, said", [("nowhere", None, "cannot read"), ("latin", b"\xe4" * 40, "not UTF-8")]
+)
+def test_a_file_that_cannot_be_read_is_named_with_what_is_wrong_and_the_mend(tmp_path, name, content, said):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(
+        SettingsError, match=f"GATEHOUSE_PEPPER_FILE: .*{said}.*; (mend the path|write its text)"
+    ) as told:
+        load({"GATEHOUSE_PEPPER_FILE": str(path)})
+    assert str(path) in str(told.value)
+
+
+def test_administrators_limits_follow_the_settings():
+    assert (load({}).admin_absolute, load({}).admin_fresh) == (timedelta(hours=24), timedelta(minutes=5))
+    strict = load({"GATEHOUSE_PROFILE": "strict", "GATEHOUSE_FRESH": "2m"})
+    assert (strict.admin_absolute, strict.admin_fresh) == (timedelta(hours=8), timedelta(minutes=2))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from datetime import timedelta
 
 import pytest
 from flask import Flask
+from flask.views import MethodView
+from werkzeug.routing import BaseConverter
 
 from flask_gatehouse import Gatehouse, SetupError, public
 from flask_gatehouse.testing import FrozenClock, GatehouseClient, open_routes
@@ -42,6 +44,62 @@ def test_v8_2_1_the_attack_finds_no_open_route_and_tells_one_that_answers(make_a
     assert open_routes(app) == []
     app.login_manager.unauthorized_handler(lambda: "a handler that lets guests in")
     assert "GET /closed/<int:number>" in open_routes(app)
+
+
+RULES = (
+    "/text/<name>",
+    "/text/<string(length=2):name>",
+    "/long/<string(minlength=40):name>",
+    "/int/<int:number>",
+    "/bounded/<int(min=7, max=9):number>",
+    "/digits/<int(fixed_digits=4):number>",
+    "/float/<float:number>",
+    "/uuid/<uuid:number>",
+    "/any/<any(left, right):side>/<float:number>",
+    "/path/<path:rest>",
+    "/two/<int:number>-<uuid:other>",
+)
+
+
+@pytest.mark.parametrize("status", [200, 404, 405])
+@pytest.mark.parametrize("rule", RULES)
+def test_v8_2_1_the_attack_reaches_a_route_of_any_converter_and_takes_no_404_for_a_refusal(make_app, rule, status):
+    app = make_app(lambda app, _: app.add_url_rule(rule, "lair", lambda **_: "inside", methods=["GET", "POST"]))
+    assert open_routes(app) == []
+    app.login_manager.unauthorized_handler(lambda: ("a handler that lets guests in", status))
+    assert {f"GET {rule}", f"POST {rule}"} <= set(open_routes(app))
+
+
+class Weekday(BaseConverter):
+    """A converter of the app's own."""
+
+    regex = "mon|tue"
+
+
+def test_v8_2_1_a_route_that_the_attack_cannot_reach_is_part_of_what_it_returns(make_app):
+    def setup(app: Flask, _gate: Gatehouse) -> None:
+        app.url_map.converters["weekday"] = Weekday
+        app.add_url_rule("/on/<weekday:day>", "lair", lambda day: day)
+
+    app = make_app(setup)
+    assert open_routes(app) == ["GET /on/<weekday:day> (not tried: give a path that reaches it in `samples`)"]
+    assert open_routes(app, {"/on/<weekday:day>": "/on/sun"})[0].startswith("GET /on/<weekday:day> (not tried")
+    assert open_routes(app, {"/on/<weekday:day>": "/on/tue"}) == []
+
+
+def test_a_view_with_one_public_method_is_attacked_on_its_others(make_app):
+    class Notes(MethodView):
+        @public
+        def get(self):
+            return "open"
+
+        def post(self):
+            return "inside"
+
+    app = make_app(lambda app, _: app.add_url_rule("/notes", view_func=Notes.as_view("notes")))
+    assert open_routes(app) == []
+    app.login_manager.unauthorized_handler(lambda: "a handler that lets guests in")
+    assert [line for line in open_routes(app) if "/notes" in line] == ["POST /notes"]
 
 
 def test_a_frozen_clock_goes_on_when_told():

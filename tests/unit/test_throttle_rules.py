@@ -48,9 +48,15 @@ def test_rule_03_an_ipv4_mapped_address_is_the_ipv4_one_it_maps(address):
     assert address_keys(f"::ffff:{address}") == address_keys(str(address)) == [(str(address), 1)]
 
 
+@given(st.ip_addresses(v=4))
+def test_rule_03_an_address_behind_nat64_is_the_ipv4_one_it_stands_for(address):
+    behind = ipaddress.IPv6Address(int(rules.NAT64.network_address) | int(address))
+    assert address_keys(str(behind)) == address_keys(str(address))
+
+
 @given(st.ip_addresses(v=6), st.integers(0, 2**64 - 1))
 def test_rule_03_all_addresses_of_a_64_share_their_keys(address, host):
-    if address.ipv4_mapped is not None:
+    if address.ipv4_mapped is not None or int(address) >> 64 << 64 == int(rules.NAT64.network_address):
         return
     neighbour = ipaddress.IPv6Address((int(address) >> 64 << 64) | host)
     if neighbour.ipv4_mapped is None:

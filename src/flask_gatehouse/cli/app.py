@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from flask_gatehouse.domain.users import UserRecord
     from flask_gatehouse.flows.services import Services
-    from flask_gatehouse.kernel.settings import Problem, Settings
+    from flask_gatehouse.http.routes import RouteRow
+    from flask_gatehouse.kernel.settings import Problem
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,45 +32,18 @@ R = TypeVar("R")
 NO_APP = "no Flask app found: name it with --app or FLASK_APP (in .env too), or call it app.py or wsgi.py"
 APP_FILES = ("wsgi.py", "app.py")
 """Where Flask looks by itself."""
+NO_KEYS = (
+    "GATEHOUSE_SECRET_KEY is not set here: what this command wrote could not be verified by the app afterwards. "
+    "Set the secret that the app has."
+)
 NO_GATE = "this app has no Gatehouse: add Gatehouse(app)"
 
 
-class RouteRow(Protocol):
-    """One route of the app, as `gatehouse routes` shows it."""
-
-    @property
-    def rule(self) -> str:
-        """The URL rule."""
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """The methods it answers."""
-
-    @property
-    def endpoint(self) -> str:
-        """Flask's name of the view."""
-
-    @property
-    def requirement_text(self) -> str:
-        """What guards it, in words."""
-
-    @property
-    def is_labelled(self) -> bool:
-        """Whether it has a label of its own; static files and Gatehouse's pages count as labelled."""
-
-    @property
-    def error(self) -> str:
-        """What is wrong with its label, empty when nothing is."""
-
-
-class Gate(Protocol):
+class Extension(Protocol):
     """What commands ask of the extension: `app.extensions["gatehouse"]`."""
 
     def services(self, app: Flask) -> Services:
         """Return the wired domain objects."""
-
-    def settings(self, app: Flask) -> Settings:
-        """Return the settings."""
 
     def problems(self, app: Flask) -> list[Problem]:
         """Return what makes the app refuse to serve."""
@@ -77,8 +51,11 @@ class Gate(Protocol):
     def secret_files(self, app: Flask) -> list[Path]:
         """Return the files that settings were read from."""
 
-    def route_table(self, app: Flask) -> list[Any]:
-        """Return a `RouteRow` for each route."""
+    def route_table(self, app: Flask) -> list[RouteRow]:
+        """Return every route with what guards it."""
+
+    def rule_faults(self, app: Flask) -> list[str]:
+        """Return what is wrong with the object rules."""
 
     def prepare_database(self, app: Flask) -> None:
         """Bring SQLite to the newest schema; raise where PostgreSQL is not."""
@@ -89,7 +66,7 @@ class Site:
     """The app that was found, with its extension."""
 
     app: Flask
-    gate: Gate
+    gate: Extension
 
     @property
     def services(self) -> Services:
@@ -171,6 +148,8 @@ def with_services(command: Callable[Concatenate[Services, P], R]) -> Callable[P,
     """Hand the services to a command, over a database that is ready for them."""
 
     def run(site: Site, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if not (site.services.settings.secret_key or site.app.debug or site.app.testing):
+            raise click.ClickException(NO_KEYS)
         site.gate.prepare_database(site.app)
         return command(site.services, *args, **kwargs)
 

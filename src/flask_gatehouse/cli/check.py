@@ -14,7 +14,7 @@ from flask_gatehouse import migrations
 from flask_gatehouse.domain import passwords
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError, GatehouseError, SettingsError
 from flask_gatehouse.kernel.schema import REVISION
-from flask_gatehouse.kernel.settings import secret_files
+from flask_gatehouse.kernel.settings import out_of_place, secret_files
 
 from .app import NO_APP, Site, find_app, in_words, site_of
 from .options import json_option
@@ -49,7 +49,8 @@ class Found:
 def check(ctx: click.Context, *, as_json: bool) -> None:
     """Report what is unsafe, each with its mend; exit 1 when there is anything.
 
-    Settings, labels of routes, modes of files, age of the schema, passwords hashed by slower old schemes.
+    Settings that are unsafe or without effect, labels of routes, modes of files, age of the schema, passwords hashed
+    by slower old schemes.
     """
     found: list[Found] = []
     facts: dict[str, object] = {}
@@ -91,7 +92,8 @@ def _report(found: list[Found], facts: dict[str, object], *, as_json: bool) -> N
 def _settings(site: Site) -> Iterator[Found]:
     if site.app.debug:
         say("Debug is on: what is unsafe only outside of debug is not looked for.", is_note=True)
-    for problem in site.gate.problems(site.app):
+    idle = out_of_place(site.services.settings, relaxed=site.app.debug or site.app.testing)
+    for problem in (*site.gate.problems(site.app), *idle):
         yield Found(problem.setting, problem.text)
 
 
@@ -99,6 +101,8 @@ def _labels(site: Site) -> Iterator[Found]:
     for row in site.gate.route_table(site.app):
         if row.error:
             yield Found(row.rule, row.error)
+    for fault in site.gate.rule_faults(site.app):
+        yield Found("rules", fault)
 
 
 # --- files (rule 30) ---------------------------------------------------------------------------------------
@@ -148,10 +152,13 @@ def _database(site: Site, facts: dict[str, object]) -> Iterator[Found]:
             return
         with services.database.snapshot() as connection:
             schemes = passwords.count_schemes(connection)
+            shadowed = services.roles.shadowed(connection)
             facts["audit_head"] = services.audit.head(connection)
     except DatabaseUnavailableError as error:
         yield Found("database", in_words(error))
         return
+    for name in shadowed:
+        yield Found("roles", f"role {name} is declared in code and in the database: the code's permissions count")
     yield from _old_schemes(services, schemes)
 
 

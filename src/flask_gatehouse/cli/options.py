@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-import unicodedata
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from flask_gatehouse.flows.administer import require_reason
-from flask_gatehouse.kernel.clock import from_datetime
+from flask_gatehouse.kernel.clock import from_text
 from flask_gatehouse.kernel.errors import InvalidReason
+from flask_gatehouse.kernel.text import has_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +29,7 @@ def text(value: str) -> str:
     Raises:
         click.BadParameter: it holds control characters, or bytes that are no UTF-8.
     """
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
+    if has_control(value):
         raise click.BadParameter("control characters and bytes that are no UTF-8 cannot be part of it")
     return value
 
@@ -39,13 +38,12 @@ def time(value: str) -> Instant:
     """Return the instant that a text in ISO 8601 names.
 
     Raises:
-        click.BadParameter: it names none, or lacks its offset.
+        click.BadParameter: it names none, lacks its offset, or lies too far away to be shown.
     """
     try:
-        return from_datetime(datetime.fromisoformat(value))
+        return from_text(value)
     except ValueError as error:
-        msg = "write it in ISO 8601 with its offset, for example 2030-01-31T12:00:00Z"
-        raise click.BadParameter(msg) from error
+        raise click.BadParameter(str(error)) from error
 
 
 def _reason(_ctx: click.Context, _param: click.Parameter, value: str) -> str:

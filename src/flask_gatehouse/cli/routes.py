@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from .app import RouteRow, Site, with_site
+from .app import Site, with_site
 from .options import json_option
 from .output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from flask_gatehouse.http.routes import RouteRow
 
 
 @click.command("routes")
@@ -15,11 +20,11 @@ from .output import print_json, print_table, say
 @with_site
 @click.pass_context
 def routes(ctx: click.Context, site: Site, *, strict: bool, as_json: bool) -> None:
-    """List every route with what guards it; exit 1 for labels that are lost or contradict each other.
+    """List every route with what guards it; exit 1 for labels that are lost, misspelt or contradict each other.
 
     A route without a label of its own needs a login.
     """
-    rows: list[RouteRow] = site.gate.route_table(site.app)
+    rows = site.gate.route_table(site.app)
     if as_json:
         print_json([_facts(row) for row in rows])
     else:
@@ -29,9 +34,12 @@ def routes(ctx: click.Context, site: Site, *, strict: bool, as_json: bool) -> No
     bare = [row for row in rows if not row.is_labelled and not row.error] if strict else []
     for row in wrong:
         say(f"{row.rule}: {row.error}", is_note=True)
+    faults = site.gate.rule_faults(site.app)
+    for fault in faults:
+        say(fault, is_note=True)
     for row in bare:
         say(f"{row.rule}: {row.endpoint} has no label of its own: say @login_required or @public", is_note=True)
-    if wrong or bare:
+    if wrong or faults or bare:
         ctx.exit(1)
 
 

@@ -12,7 +12,7 @@ from flask_gatehouse.flows import revoke
 from flask_gatehouse.kernel.identity import ADMIN, CLI
 
 from .app import Commands, require_user, with_services
-from .options import json_option, reason_option, text
+from .options import json_option, reason_option, reason_or_ask, text
 from .output import print_json, print_table, say, when
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def show_all(services: Services, name: str | None, *, as_json: bool) -> None:
 @with_services
 def revoke_one(services: Services, public_id: str, reason: str, *, as_json: bool) -> None:
     """End the session with this public id: its next request is refused."""
-    if not revoke.by_public_id(services, CLI, public_id, reason):
+    if not revoke.by_public_id(services, CLI, public_id, reason_or_ask(reason)):
         raise click.ClickException("no session has this id")
     if as_json:
         print_json({"id": public_id, "ended": 1})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flask_gatehouse.domain import passwords, users
+from flask_gatehouse.domain import passwords, tokens, users
 from flask_gatehouse.flows import administer, register, reset_password
 from flask_gatehouse.kernel.identity import CLI
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 PAGE = 500
 DEVELOPMENT_ORIGIN = "http://127.0.0.1:5000"
-MICROS_PER_MINUTE = 60_000_000
 
 
 def _facts(user: UserRecord, roles: list[str]) -> dict[str, object]:
@@ -191,7 +190,7 @@ def delete(services: Services, name: str, reason: str, *, yes: bool, as_json: bo
     found = require_user(services, name)
     if not yes:
         click.confirm(f"Delete {found.username} for good?", abort=True, err=True)
-    _change(services, name, administer.close, act(reason), "is deleted", as_json=as_json)
+    _change(services, name, administer.close, act(reason_or_ask(reason)), "is deleted", as_json=as_json)
 
 
 @commands.command("reset")
@@ -225,6 +224,4 @@ def _link(services: Services, secret: str) -> str:
 
 
 def _link_minutes(services: Services) -> int:
-    is_strict = services.settings.profile == "strict"
-    life = reset_password.STRICT_LINK_MICROS if is_strict else reset_password.LINK_MICROS
-    return life // MICROS_PER_MINUTE
+    return tokens.life_of(services.settings.profile) // tokens.MINUTE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 
     from flask_gatehouse.kernel.clock import Instant
     from flask_gatehouse.kernel.identity import Identity
+
+
+BUILT_IN = {
+    "users:read": "See users, their roles and sessions",
+    "users:suspend": "Suspend and restore users",
+    "users:unlock": "Zero a user's count of wrong passwords",
+    "roles:grant": "Grant and withdraw roles",
+    "sessions:revoke": "End other users' sessions",
+    "audit:read": "Read the audit log",
+}
+"""Permissions that Gatehouse's own pages ask for, with their meaning."""
 
 
 class Reason(Enum):
@@ -55,7 +66,7 @@ class Requirement:
     listed: frozenset[str] = frozenset()
 
     def plus(self, other: Requirement) -> Requirement:
-        """Return what stacked labels demand together.
+        """Return what stacked labels demand together; a permission is listed where no label demands its object.
 
         Raises:
             SetupError: one opens the route and the other guards it.
@@ -63,6 +74,7 @@ class Requirement:
         if self.is_public or other.is_public:
             msg = "@public stands beside another label: a route is open or guarded, not both"
             raise SetupError(msg)
+        demanded = (self.permissions - self.listed) | (other.permissions - other.listed)
         ages = [age for age in (self.within, other.within) if age is not None]
         return Requirement(
             permissions=self.permissions | other.permissions,
@@ -71,8 +83,18 @@ class Requirement:
             is_fresh=self.is_fresh or other.is_fresh,
             within=min(ages, default=None),
             aal=max(self.aal, other.aal),
-            listed=self.listed | other.listed,
+            listed=(self.listed | other.listed) - demanded,
         )
+
+    def beneath(self, outer: Requirement) -> Requirement:
+        """Return what a view's own label and the one around it (of its class, its blueprint) demand together.
+
+        About objects the inner label has the word: an outer `obj=False` never lifts what the view itself demands.
+
+        Raises:
+            SetupError: one opens the route and the other guards it.
+        """
+        return replace(self.plus(outer), listed=self.listed | (outer.listed - self.permissions))
 
     def __str__(self) -> str:
         """Say it in words, as `gatehouse routes` prints it."""
@@ -194,7 +216,7 @@ class Policy:
     """The permissions of one app and the object rules that narrow them."""
 
     def __init__(self) -> None:
-        self.permissions: dict[str, str] = {}
+        self.permissions = dict(BUILT_IN)
         self._rules: dict[str, Callable[[Identity, object], bool]] = {}
 
     def declare(self, name: str, meaning: str) -> None:
@@ -218,6 +240,14 @@ class Policy:
             msg = f"permission {permission!r} has two rules: join them in one function"
             raise SetupError(msg)
         self._rules[permission] = rule
+
+    def undeclared(self, permissions: Iterable[str]) -> list[str]:
+        """Return those of the permissions that nobody declared, sorted: misspelt, most likely."""
+        return sorted(set(permissions) - self.permissions.keys())
+
+    def stray_rules(self) -> list[tuple[str, Callable[[Identity, object], bool]]]:
+        """Return the rules that narrow a permission nobody declared, by its name."""
+        return [(name, self._rules[name]) for name in self.undeclared(self._rules)]
 
     def ruled(self, permissions: Iterable[str]) -> frozenset[str]:
         """Return those of the permissions that have an object rule."""

@@ -38,14 +38,21 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What a user may do by role, to compare one user's reach with another's."""
+    """What a user may do by role, to compare one user's reach with another's.
+
+    Attributes:
+        roles: names of the roles; an app may ask for a name alone (`role_required`), whatever it permits.
+    """
 
     is_admin: bool
     permissions: frozenset[str]
+    roles: frozenset[str] = frozenset()
 
     def covers(self, other: Rights) -> bool:
-        """Tell whether these rights are a superset of the other's."""
-        return self.is_admin or (not other.is_admin and other.permissions <= self.permissions)
+        """Tell whether these rights are a superset of the other's, its roles by name included."""
+        if self.is_admin:
+            return True
+        return not other.is_admin and other.permissions <= self.permissions and other.roles <= self.roles
 
 
 class Roles:
@@ -58,11 +65,17 @@ class Roles:
         """Declare a role in code.
 
         Raises:
-            SetupError: it is the built-in one, or declared twice.
+            SetupError: it is the built-in one, declared twice, or has no name; the text says which.
         """
         key = name.casefold()
-        if key == ADMIN or key in self.in_code or not key or len(key) > ROLE_MAX:
-            msg = f"role {name!r} is built in, declared twice, or no name"
+        if not key or len(key) > ROLE_MAX:
+            msg = f"role {name!r}: give it a name of 1 to {ROLE_MAX} characters"
+            raise SetupError(msg)
+        if key == ADMIN:
+            msg = f"role {name!r} is built in and holds every permission: choose another name"
+            raise SetupError(msg)
+        if key in self.in_code:
+            msg = f"role {name!r} is declared twice: join the two calls of gate.role()"
             raise SetupError(msg)
         self.in_code[key] = frozenset(permissions)
 
@@ -102,22 +115,37 @@ class Roles:
         stored: dict[str, set[str]] = {}
         for name, permission in connection.execute(query):
             stored.setdefault(name, set()).update({permission} - {None})
-        found.update({name: frozenset(permissions) for name, permissions in stored.items()})
-        return dict(sorted(found.items()))
+        return dict(sorted(({name: frozenset(held) for name, held in stored.items()} | found).items()))
 
-    def permissions_of_role(self, connection: Connection, key: str) -> Rights:
-        """Return what a role allows."""
+    def shadowed(self, connection: Connection) -> list[str]:
+        """Return names of roles in the database that the code has as well: the code's counts, their rows do not."""
+        names = connection.execute(select(role.c.name).order_by(role.c.name)).scalars()
+        return [name for name in names if name == ADMIN or name in self.in_code]
+
+    def rights_of_role(self, connection: Connection, key: str) -> Rights:
+        """Return what a role allows; one in code has no other permissions than the code says."""
         if key == ADMIN:
-            return Rights(is_admin=True, permissions=frozenset())
-        stored = connection.execute(select(role_permission.c.permission).where(role_permission.c.role == key))
-        return Rights(is_admin=False, permissions=self.in_code.get(key, frozenset()) | frozenset(stored.scalars()))
+            return Rights(is_admin=True, permissions=frozenset(), roles=frozenset({key}))
+        held = self.in_code.get(key)
+        if held is None:
+            query = select(role_permission.c.permission).where(role_permission.c.role == key)
+            held = frozenset(connection.execute(query).scalars())
+        return Rights(is_admin=False, permissions=held, roles=frozenset({key}))
 
     def rights_of(self, connection: Connection, user_id: int, now: Instant) -> Rights:
         """Return what a user's present grants allow."""
         keys = [held.role for held in self.grants_of(connection, user_id, now)]
-        rights = [self.permissions_of_role(connection, key) for key in keys]
+        rights = [self.rights_of_role(connection, key) for key in keys]
         everything: frozenset[str] = frozenset().union(*(right.permissions for right in rights))
-        return Rights(is_admin=any(right.is_admin for right in rights), permissions=everything)
+        return Rights(any(right.is_admin for right in rights), everything, frozenset(keys))
+
+    def covered_until(self, connection: Connection, user_id: int, wanted: Rights, now: Instant) -> Instant | None:
+        """Return when a user's rights cease to cover others, as grants of theirs end; None: never by themselves."""
+        ends = {held.until_at for held in self.grants_of(connection, user_id, now)} - {None}
+        for end in sorted(end for end in ends if end is not None):
+            if not self.rights_of(connection, user_id, end).covers(wanted):
+                return end
+        return None
 
     def grants_of(self, connection: Connection, user_id: int, now: Instant) -> list[Grant]:
         """Return a user's present grants, by role name."""
@@ -146,7 +174,7 @@ class Roles:
         connection.execute(statement.on_conflict_do_update(index_elements=columns, set_=values))
 
     def drop_grant(self, connection: Connection, user_id: int, key: str) -> bool:
-        """Withdraw a role; False when it was not held."""
+        """Withdraw a role, one that no longer exists too; False when it was not held."""
         statement = delete(grant).where(grant.c.user_id == user_id, grant.c.role == key)
         return connection.execute(statement).rowcount == 1
 

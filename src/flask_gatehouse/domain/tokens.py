@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from flask_gatehouse.kernel.clock import Instant
 
 RESET_PASSWORD = "reset_password"  # noqa: S105 - a purpose, no secret
+MINUTE = 60 * 1_000_000
+LIFE_MICROS, STRICT_LIFE_MICROS = 30 * MINUTE, 10 * MINUTE
+
+
+def life_of(profile: str) -> int:
+    """Return how long a one-time link lives, in microseconds: 30 minutes, 10 under the profile `strict`."""
+    return STRICT_LIFE_MICROS if profile == "strict" else LIFE_MICROS
 
 
 def issue_link(

@@ -87,15 +87,18 @@ def name_key(name: str) -> str | None:
 
 
 def find(connection: Connection, user_id: int, *, lock: bool = False) -> UserRecord | None:
-    """Return a user by id; with `lock` nobody else changes the row until the transaction ends."""
+    """Return a user by id; with `lock` nobody else changes the row until the transaction ends.
+
+    Rows that point at the user may still be added: a host's open transaction with one would make us wait (PostgreSQL).
+    """
     query = select(*_COLUMNS).where(user.c.id == user_id)
-    return _record(connection.execute(query.with_for_update() if lock else query).one_or_none())
+    return _record(connection.execute(query.with_for_update(key_share=True) if lock else query).one_or_none())
 
 
 def find_by_name(connection: Connection, name: str, *, lock: bool = False) -> UserRecord | None:
     """Return a user by login name, upper and lower case aside; with `lock` as `find`."""
     query = select(*_COLUMNS).where(user.c.username_key == (name_key(name) or ""))
-    return _record(connection.execute(query.with_for_update() if lock else query).one_or_none())
+    return _record(connection.execute(query.with_for_update(key_share=True) if lock else query).one_or_none())
 
 
 def create(connection: Connection, name: str, email: str | None, now: Instant) -> UserRecord | None:

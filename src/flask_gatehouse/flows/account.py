@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from flask_gatehouse.domain import passwords, throttle, tokens, users
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.kernel.errors import HashingBusyError, InvalidFieldError, WeakPassword
-from flask_gatehouse.kernel.identity import KNOWS, Actor, Identity, Proof, Source
+from flask_gatehouse.kernel.identity import KNOWS, Actor, Identity, Proof, Source, renewed
 from flask_gatehouse.kernel.keys import secret_digest
 
 from . import revoke
 from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field
 
 if TYPE_CHECKING:
-    from flask_gatehouse.domain.passwords import Credential
+    from flask_gatehouse.domain.passwords import Credential, Hashing
     from flask_gatehouse.domain.sessions import Issued
     from flask_gatehouse.domain.throttle import Charge
 
@@ -36,8 +36,20 @@ def change_password(
         new: the new one, as typed.
         source: where the request comes from.
     """
-    now = services.clock.now()
-    key = services.throttle.inside_key(identity.user_id)
+    try:
+        with services.hasher.place(is_inside=True) as place:
+            checked = _check(services, place, identity, current, new, source)
+    except HashingBusyError:
+        return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
+    if isinstance(checked, Refused):
+        return checked
+    return _store(services, identity, secret, checked, source)
+
+
+def _check(
+    services: Services, place: Hashing, identity: Identity, current: str, new: str, source: Source
+) -> _Change | Refused:
+    now, key = services.clock.now(), services.throttle.inside_key(identity.user_id)
     charge = services.throttle.spend(throttle.CHANGE, source.address, now, account_key=key)
     if charge.wait:
         return refused(Refusal.THROTTLED, wait=charge.wait)
@@ -46,15 +58,14 @@ def change_password(
     try:
         value = _require_new(services, identity, current, new)
         digest = before.digest if before and not charge.is_disabled else None
-        is_right = services.hasher.verify(digest, passwords.normalised(current), is_inside=True)
-        new_digest = services.hasher.hash(value, is_inside=True) if is_right else ""
+        is_right = place.verify(digest, passwords.normalised(current))
+        return _Change(before, charge, place.hash(value) if is_right else "")
     except InvalidFieldError as error:
-        services.throttle.give_back(charge)
+        services.throttle.give_back(charge, now)
         return refused_field(error)
     except HashingBusyError:
-        services.throttle.give_back(charge)
-        return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
-    return _store(services, identity, secret, _Change(before, charge, new_digest), source)
+        services.throttle.give_back(charge, now)
+        raise
 
 
 def _require_new(services: Services, identity: Identity, current: str, new: str) -> str:
@@ -89,7 +100,7 @@ def _store(services: Services, identity: Identity, secret: str, change: _Change,
             return refused(Refusal.GONE)
         passwords.store(unit.connection, user_id, change.digest, unit.now)
         epoch, ended = revoke.everything_of(services, unit, user_id, but=row.public_id)
-        proofs = (*(p for p in identity.proofs if p.method != "password"), Proof("password", unit.now, KNOWS))
+        proofs = renewed(identity.proofs, Proof("password", unit.now, KNOWS))
         issued = services.sessions.rotate(unit.connection, row, unit.now, proofs=proofs, epoch=epoch)
         if issued is None:
             msg = "a locked session row vanished"
@@ -101,7 +112,7 @@ def _store(services: Services, identity: Identity, secret: str, change: _Change,
 
 
 def change_email(services: Services, identity: Identity, email: str, source: Source) -> Refused | str | None:
-    """Store another e-mail address, unverified; links that were made before die (rule 31)."""
+    """Store another e-mail address, unverified; links that were made before die (rule 31). The same changes nothing."""
     try:
         address = users.require_email(email)
     except InvalidFieldError as error:
@@ -110,6 +121,8 @@ def change_email(services: Services, identity: Identity, email: str, source: Sou
         stored = users.find(unit.connection, identity.user_id, lock=True)
         if stored is None or not stored.is_active:
             return refused(Refusal.GONE)
+        if stored.email == address:
+            return address
         users.set_email(unit.connection, identity.user_id, address)
         tokens.drop_links(unit.connection, identity.user_id)
         event = Event("user.email_changed", Actor.of(identity), identity.user_id, source, identity.session_id)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import passwords, users
@@ -12,9 +11,10 @@ from flask_gatehouse.domain.roles import Rights
 from flask_gatehouse.kernel.errors import InvalidFieldError, InvalidReason
 from flask_gatehouse.kernel.identity import ADMIN, Actor, Identity, Source
 from flask_gatehouse.kernel.schema import ACTIVE, CLOSED, SUSPENDED
+from flask_gatehouse.kernel.text import has_control
 
 from . import revoke
-from .outcomes import Refusal, Refused, refused, refused_field
+from .outcomes import Refusal, Refused, refused, refused_field, refused_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .services import Services, Unit
 
 REASON_MAX = 500
+NOT_HELD = "The user does not hold this role."
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def require_reason(reason: str, *, is_required: bool) -> str:
     Raises:
         InvalidReason: it is missing, too long, or holds control characters.
     """
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in reason):
+    if has_control(reason):
         msg = "A reason is one line of text, without control characters."
         raise InvalidReason(msg)
     if len(reason) > REASON_MAX:
@@ -66,13 +67,16 @@ def _on_user(
     services: Services,
     act: Act,
     user_id: int,
-    change: Callable[[Unit, UserRecord], Refused | None],
+    change: Callable[[Unit, Act, UserRecord], Refused | None],
     *,
     needs_reason: bool = False,
 ) -> UserRecord | Refused:
-    """Run a change on a user after the checks that all of them share, in one transaction."""
+    """Run a change on a user after the checks that all of them share, in one transaction.
+
+    The change gets the act with its reason as it is recorded.
+    """
     try:
-        require_reason(act.reason, is_required=needs_reason)
+        act = replace(act, reason=require_reason(act.reason, is_required=needs_reason))
     except InvalidReason as error:
         return refused_field(error)
     with services.unit() as unit:
@@ -86,7 +90,7 @@ def _on_user(
             return refused(Refusal.FORBIDDEN)
         if not _rights(services, unit, act).covers(services.roles.rights_of(unit.connection, user_id, unit.now)):
             return refused(Refusal.FORBIDDEN)
-        refusal = change(unit, target)
+        refusal = change(unit, act, target)
         return target if refusal is None else refusal
 
 
@@ -110,15 +114,15 @@ def _is_last_admin(services: Services, unit: Unit, user_id: int) -> bool:
 
 
 def _record(unit: Unit, act: Act, kind: str, user_id: int | None, **detail: object) -> None:
-    if act.reason.strip():
-        detail["reason"] = act.reason.strip()
+    if act.reason:
+        detail["reason"] = act.reason
     unit.record(Event(kind, act.actor, user_id, act.source, detail=detail))
 
 
 def suspend(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     """Suspend a user: every session is refused at its next request. Needs a reason."""
 
-    def change(unit: Unit, target: UserRecord) -> Refused | None:
+    def change(unit: Unit, act: Act, target: UserRecord) -> Refused | None:
         if _is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
         if target.state != ACTIVE:
@@ -134,7 +138,7 @@ def suspend(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
 def restore(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     """Let a suspended user log in again; old sessions stay ended."""
 
-    def change(unit: Unit, target: UserRecord) -> Refused | None:
+    def change(unit: Unit, act: Act, target: UserRecord) -> Refused | None:
         if target.state == SUSPENDED:
             users.set_state(unit.connection, target, ACTIVE)
             _record(unit, act, "user.restored", user_id)
@@ -146,7 +150,7 @@ def restore(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
 def unlock(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     """Zero a user's counts of wrong passwords."""
 
-    def change(unit: Unit, _target: UserRecord) -> Refused | None:
+    def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
         services.throttle.unlock(unit.connection, user_id, unit.now)
         _record(unit, act, "user.unlocked", user_id)
         return None
@@ -158,8 +162,8 @@ def end_sessions(services: Services, act: Act, user_id: int) -> int | Refused:
     """End all sessions of a user; return how many. Needs a reason."""
     ended: list[int] = []
 
-    def change(unit: Unit, _target: UserRecord) -> Refused | None:
-        ended.append(revoke.all_within(services, unit, act.actor, user_id, act.reason.strip(), act.source))
+    def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
+        ended.append(revoke.all_within(services, unit, act.actor, user_id, act.reason, act.source))
         return None
 
     result = _on_user(services, act, user_id, change, needs_reason=True)
@@ -172,7 +176,7 @@ def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     The row and its id stay, so that a host app's own rows keep pointing at something and the id is never reused.
     """
 
-    def change(unit: Unit, target: UserRecord) -> Refused | None:
+    def change(unit: Unit, act: Act, target: UserRecord) -> Refused | None:
         if _is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
         _, ended = revoke.everything_of(services, unit, user_id)
@@ -190,14 +194,19 @@ def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
 def grant(
     services: Services, act: Act, user_id: int, role: str, until_at: Instant | None = None
 ) -> UserRecord | Refused:
-    """Grant a role, or change when a grant ends; counts from the next request on, everywhere."""
+    """Grant a role, or change when a grant ends; counts from the next request on, everywhere.
 
-    def change(unit: Unit, _target: UserRecord) -> Refused | None:
+    A grant ends no later than the actor's own right to it: else who is administrator for an hour would be so for ever.
+    """
+
+    def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
         key = _usable_role(services, unit, act, role)
         if isinstance(key, Refused):
             return key
         if until_at is not None and until_at <= unit.now:
-            return Refused(Refusal.FIELD, 0, "until", "The end of a grant lies in the future.")
+            return refused_value("until", "The end of a grant lies in the future.")
+        if _outlasts_actor(services, unit, act, key, until_at):
+            return refused_value("until", "Your own right to this role ends sooner: name an earlier end.")
         if key == ADMIN and until_at is not None and _is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
         services.roles.add_grant(unit.connection, user_id, key, unit.now, by=act.actor.user_id, until_at=until_at)
@@ -210,14 +219,15 @@ def grant(
 def withdraw(services: Services, act: Act, user_id: int, role: str) -> UserRecord | Refused:
     """Withdraw a role; it stops counting at the next request, everywhere. Needs a reason."""
 
-    def change(unit: Unit, _target: UserRecord) -> Refused | None:
-        key = _usable_role(services, unit, act, role)
-        if isinstance(key, Refused):
-            return key
+    def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
+        key = role.casefold()  # which may be gone from the code: what remains of it must go too
+        if not _rights(services, unit, act).covers(services.roles.rights_of_role(unit.connection, key)):
+            return refused(Refusal.FORBIDDEN)
         if key == ADMIN and _is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
         if not services.roles.drop_grant(unit.connection, user_id, key):
-            return Refused(Refusal.FIELD, 0, "role", "The user does not hold this role.")
+            known = _usable_role(services, unit, act, role)
+            return known if isinstance(known, Refused) else refused_value("role", NOT_HELD)
         _record(unit, act, "role.withdrawn", user_id, role=key)
         return None
 
@@ -229,27 +239,38 @@ def _usable_role(services: Services, unit: Unit, act: Act, role: str) -> str | R
         key = services.roles.require(unit.connection, role)
     except InvalidFieldError as error:
         return refused_field(error)
-    if not _rights(services, unit, act).covers(services.roles.permissions_of_role(unit.connection, key)):
+    if not _rights(services, unit, act).covers(services.roles.rights_of_role(unit.connection, key)):
         return refused(Refusal.FORBIDDEN)
     return key
+
+
+def _outlasts_actor(services: Services, unit: Unit, act: Act, key: str, until_at: Instant | None) -> bool:
+    if act.identity is None:
+        return False
+    wanted = services.roles.rights_of_role(unit.connection, key)
+    limit = services.roles.covered_until(unit.connection, act.identity.user_id, wanted, unit.now)
+    return limit is not None and (until_at is None or until_at > limit)
 
 
 def create_role(services: Services, act: Act, name: str, permissions: list[str]) -> str | Refused:
     """Make a role of declared permissions, none of which the actor lacks."""
     try:
+        act = replace(act, reason=require_reason(act.reason, is_required=False))
+    except InvalidReason as error:
+        return refused_field(error)
+    try:
         users.require_name(name)
     except InvalidFieldError as error:
-        return Refused(Refusal.FIELD, 0, "role", str(error))
+        return refused_value("role", str(error))
     unknown = sorted(set(permissions) - services.policy.permissions.keys())
     if unknown:
-        text = f"Unknown permission {unknown[0]}: declare it with gate.permission()."
-        return Refused(Refusal.FIELD, 0, "permission", text)
+        return refused_value("permission", f"Unknown permission {unknown[0]}: declare it with gate.permission().")
     with services.unit() as unit:
         if not _is_still_in(services, unit, act):
             return refused(Refusal.FORBIDDEN)
         if not _rights(services, unit, act).covers(Rights(is_admin=False, permissions=frozenset(permissions))):
             return refused(Refusal.FORBIDDEN)
         if not services.roles.create(unit.connection, name, permissions, unit.now):
-            return Refused(Refusal.FIELD, 0, "role", "There is a role of this name already.")
+            return refused_value("role", "There is a role of this name already.")
         _record(unit, act, "role.created", None, role=name.casefold(), permissions=sorted(set(permissions)))
         return name.casefold()

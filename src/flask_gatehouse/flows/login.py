@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flask_gatehouse.domain import passwords, throttle, tokens, users
+from flask_gatehouse.domain import devices, passwords, throttle, tokens, users
 from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.errors import HashingBusyError
-from flask_gatehouse.kernel.identity import APP, GUEST, KNOWS, Actor, Identity, Proof, Source
+from flask_gatehouse.kernel.identity import APP, GUEST, KNOWS, SYSTEM, Actor, Identity, Proof, Source
 
 from .outcomes import BUSY_WAIT_MICROS, FactorDue, MustReplace, Refusal, Refused, refused
 
 if TYPE_CHECKING:
-    from flask_gatehouse.domain.passwords import Credential, Verdict
+    from flask_gatehouse.domain.devices import Device
+    from flask_gatehouse.domain.passwords import Credential, Hashing, Verdict
     from flask_gatehouse.domain.sessions import Issued
     from flask_gatehouse.domain.throttle import Charge
     from flask_gatehouse.kernel.feature import Factor
 
     from .services import Services, Unit
-
-LINK_MICROS = 30 * 60 * 1_000_000
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -30,14 +30,16 @@ class Attempt:
     Attributes:
         source: where it comes from.
         data: session keys of the guest to carry over, as JSON text.
-        previous: secret of the session this browser held before; it ends.
+        previous: who was logged in in this browser before; that session ends.
         is_remembered: whether "remember me" was asked for.
+        device: cookie of the browser, genuine or just made; `""` where no browser is to be known.
     """
 
     source: Source
     data: str = ""
-    previous: str = ""
+    previous: Identity | None = None
     is_remembered: bool = False
+    device: str = ""
 
 
 def begin(services: Services, name: str, password: str, attempt: Attempt) -> Issued | FactorDue | MustReplace | Refused:
@@ -56,32 +58,64 @@ def begin(services: Services, name: str, password: str, attempt: Attempt) -> Iss
         DatabaseUnavailableError: nothing was opened.
     """
     now = services.clock.now()
-    with services.reading() as connection:
-        credential = passwords.find_credential(connection, users.name_key(name))
-    key = services.throttle.account_key(credential.user_id if credential else None, name)
-    charge = services.throttle.spend(throttle.LOGIN, attempt.source.address, now, account_key=key)
-    if charge.wait:
-        return _throttled(services, charge, attempt.source)
-    value = passwords.normalised(password)
+    found = _look_up(services, name, attempt.device)
     try:
-        verdict = services.hasher.verify(_digest_to_check(credential, charge, now), value)
-        renewed = services.hasher.hash(value) if verdict is passwords.Verdict.RIGHT_OUTDATED else None
+        with services.hasher.place(is_inside=found.device is not None) as place:
+            charge = _charge(services, found, attempt, now)
+            if charge.wait:
+                return _throttled(services, charge, attempt.source)
+            checked = _check(services, place, found, charge, password)
     except HashingBusyError:
-        services.throttle.give_back(charge)
         return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
     with services.unit() as unit:
-        return _decide(services, unit, _Checked(name, credential, charge, verdict, renewed), attempt)
+        return _decide(services, unit, checked, attempt)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Found:
+    """Whom a name belongs to, and the browser if it is known for them."""
+
+    name: str
+    credential: Credential | None
+    device: Device | None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Checked:
     """What charging and hashing found out."""
 
-    name: str
-    credential: Credential | None
+    found: _Found
     charge: Charge
     verdict: Verdict
     renewed: str | None
+
+
+def _look_up(services: Services, name: str, device: str) -> _Found:
+    with services.reading() as connection:
+        credential = passwords.find_credential(connection, users.name_key(name))
+        user_id = credential.user_id if credential else None
+        return _Found(name, credential, devices.find(connection, device, user_id) if device else None)
+
+
+def _charge(services: Services, found: _Found, attempt: Attempt, now: int) -> Charge:
+    """Charge a stranger to address and account, a known browser to itself alone (rules 3 and 4)."""
+    counters, address = services.throttle, attempt.source.address
+    if found.device is not None:
+        key, target = counters.device_key(found.device.id), devices.target(attempt.device)
+        return counters.spend(throttle.KNOWN_LOGIN, address, now, account_key=key, target=target)
+    user_id = found.credential.user_id if found.credential else None
+    return counters.spend(throttle.LOGIN, address, now, account_key=counters.account_key(user_id, found.name))
+
+
+def _check(services: Services, place: Hashing, found: _Found, charge: Charge, password: str) -> _Checked:
+    now, value = services.clock.now(), passwords.normalised(password)
+    try:
+        verdict = place.verify(_digest_to_check(found.credential, charge, now), value)
+        renewed = place.hash(value) if verdict is passwords.Verdict.RIGHT_OUTDATED else None
+    except HashingBusyError:
+        services.throttle.give_back(charge, now)
+        raise
+    return _Checked(found, charge, verdict, renewed)
 
 
 def _digest_to_check(credential: Credential | None, charge: Charge, now: int) -> str | None:
@@ -96,20 +130,38 @@ def _digest_to_check(credential: Credential | None, charge: Charge, now: int) ->
 def _throttled(services: Services, charge: Charge, source: Source) -> Refused:
     if charge.is_first_refusal:
         with services.unit() as unit:
-            unit.record(Event("login.throttled", GUEST, source=source, outcome="refused"))
+            noted = services.throttle.note(unit.connection, "login.throttled", f"@{source.address}", unit.now)
+            _record_failure(unit, noted, Event("login.throttled", GUEST, source=source, outcome="refused"))
     return refused(Refusal.THROTTLED, wait=charge.wait)
+
+
+def _record_failure(unit: Unit, noted: throttle.Noted, event: Event) -> None:
+    """Record the first failure of a window, and once that more of all kinds follow (rule 28)."""
+    if noted is throttle.Noted.FIRST:
+        unit.record(event)
+    elif noted is throttle.Noted.OVERFLOWED:
+        unit.record(Event("failures.overflowed", SYSTEM, outcome="refused"))
+
+
+def _tell_counted(services: Services, unit: Unit) -> None:
+    """Record what windows that have ended counted beside their first failure (rule 28)."""
+    for told in services.throttle.close_windows(unit.connection, unit.now):
+        detail: dict[str, object] = {"kind": told.kind, "number": told.number, "until": as_text(told.ends_at)}
+        detail |= {"name_digest": told.name_digest} if told.name_digest else {}
+        source = Source(told.address)
+        unit.record(Event("failures.counted", SYSTEM, told.user_id, source, outcome="refused", detail=detail))
 
 
 def _decide(
     services: Services, unit: Unit, checked: _Checked, attempt: Attempt
 ) -> Issued | FactorDue | MustReplace | Refused:
-    before = checked.credential
+    before = checked.found.credential
     if before is None or not checked.verdict:
         return _failed(services, unit, checked, attempt.source)
     now_stored = passwords.lock_credential(
-        unit.connection, before.user_id, services.sessions.owner(unit.connection, attempt.previous)
+        unit.connection, before.user_id, attempt.previous.user_id if attempt.previous else None
     )
-    if now_stored != before:
+    if now_stored != before or not before.is_active:
         return _failed(services, unit, checked, attempt.source)
     if before.temporary_until is not None:
         return _replace_temporary(services, unit, before, checked.charge, attempt.source)
@@ -119,9 +171,14 @@ def _decide(
     proof = Proof("password", unit.now, KNOWS)
     due = _enrolled(services, unit, before.user_id)
     if due:
+        services.throttle.judge(unit.connection, checked.charge, unit.now)
         return _pend(services, unit, before, due, proof, attempt)
+    issued = _open(services, unit, before, (proof,), attempt)
     services.throttle.settle(unit.connection, checked.charge, unit.now)
-    return _open(services, unit, before, (proof,), attempt)
+    if checked.found.device is not None:
+        services.throttle.unlock(unit.connection, before.user_id, unit.now)  # strangers' failures end with a full login
+    _tell_counted(services, unit)
+    return issued
 
 
 def _actor(credential: Credential) -> Actor:
@@ -129,12 +186,18 @@ def _actor(credential: Credential) -> Actor:
 
 
 def _failed(services: Services, unit: Unit, checked: _Checked, source: Source) -> Refused:
-    found = checked.credential
-    detail = {} if found else {"name_digest": services.throttle.name_digest(checked.name)}
-    user_id = found.user_id if found else None
-    unit.record(Event("login.failed", GUEST, user_id, source, outcome="refused", detail=detail))
-    if checked.charge.has_delayed:
+    found, charge = checked.found, checked.charge
+    user_id = found.credential.user_id if found.credential else None
+    detail = {} if found.credential else {"name_digest": services.throttle.name_digest(found.name)}
+    if found.device is not None and charge.lockout and charge.lockout.total >= throttle.WRONG_BEFORE_DEMOTED:
+        devices.forget(unit.connection, found.device.id)
+    who = services.throttle.account_key(user_id, found.name)
+    noted = services.throttle.note(unit.connection, "login.failed", who, unit.now)
+    _record_failure(unit, noted, Event("login.failed", GUEST, user_id, source, outcome="refused", detail=detail))
+    if charge.would_delay and noted in {throttle.Noted.FIRST, throttle.Noted.REPEATED}:
         unit.record(Event("login.delayed", GUEST, user_id, source, outcome="refused", detail=detail))
+    services.throttle.judge(unit.connection, charge, unit.now)
+    _tell_counted(services, unit)
     return refused(Refusal.CREDENTIALS)
 
 
@@ -150,7 +213,7 @@ def _replace_temporary(
         credential.user_id,
         credential.epoch,
         now=unit.now,
-        ends_at=unit.now + LINK_MICROS,
+        ends_at=unit.now + tokens.life_of(services.settings.profile),
     )
     unit.record(Event("login.temporary", _actor(credential), credential.user_id, source))
     return MustReplace(secret)
@@ -185,8 +248,7 @@ def _pend(
 def _open(
     services: Services, unit: Unit, credential: Credential, proofs: tuple[Proof, ...], attempt: Attempt
 ) -> Issued:
-    if attempt.previous:
-        services.sessions.end_by_secret(unit.connection, attempt.previous)
+    _end_previous(services, unit, attempt)
     issued = services.sessions.issue(
         unit.connection,
         credential.user_id,
@@ -197,8 +259,19 @@ def _open(
         data=attempt.data,
         is_remembered=attempt.is_remembered,
     )
+    if attempt.device:
+        devices.remember(unit.connection, attempt.device, credential.user_id, unit.now)
     _record_success(unit, credential, issued, proofs, attempt.source)
     return issued
+
+
+def _end_previous(services: Services, unit: Unit, attempt: Attempt) -> None:
+    """End the session that this browser held: by its public id, which outlives a new secret."""
+    before = attempt.previous
+    if before is None or not services.sessions.store.drop_one(unit.connection, before.user_id, before.session_id):
+        return
+    detail: dict[str, object] = {"sessions": [before.session_id], "why": "replaced by a login"}
+    unit.record(Event("session.ended", Actor.of(before), before.user_id, attempt.source, detail=detail))
 
 
 def _record_success(
@@ -234,7 +307,7 @@ def answer(services: Services, pending: str, field: str, value: str, attempt: At
         return refused(Refusal.THROTTLED, wait=charge.wait)
     with services.unit() as unit:
         credential = passwords.lock_credential(
-            unit.connection, row.user_id, services.sessions.owner(unit.connection, attempt.previous)
+            unit.connection, row.user_id, attempt.previous.user_id if attempt.previous else None
         )
         row = services.sessions.load_pending(unit.connection, pending, unit.now)
         if row is None or credential is None or not credential.is_active or credential.epoch != row.epoch:
@@ -249,8 +322,9 @@ def answer(services: Services, pending: str, field: str, value: str, attempt: At
         )
         if issued is None:
             return refused(Refusal.GONE)
-        if attempt.previous:
-            services.sessions.end_by_secret(unit.connection, attempt.previous)
+        _end_previous(services, unit, attempt)
+        if attempt.device:
+            devices.remember(unit.connection, attempt.device, row.user_id, unit.now)
         services.throttle.settle(unit.connection, charge, unit.now)
         services.throttle.unlock(unit.connection, row.user_id, unit.now)
         _record_success(unit, credential, issued, proofs, attempt.source)
@@ -268,7 +342,7 @@ def vouched(services: Services, user_id: int, attempt: Attempt, *, is_fresh: boo
     """
     with services.unit() as unit:
         credential = passwords.lock_credential(
-            unit.connection, user_id, services.sessions.owner(unit.connection, attempt.previous)
+            unit.connection, user_id, attempt.previous.user_id if attempt.previous else None
         )
         if credential is None or not credential.is_active:
             unit.record(Event("login.failed", APP, user_id, attempt.source, outcome="refused"))
@@ -280,10 +354,10 @@ def vouched(services: Services, user_id: int, attempt: Attempt, *, is_fresh: boo
         return _open(services, unit, credential, (proof,) if proof else (), attempt)
 
 
-def end(services: Services, identity: Identity, secret: str, source: Source) -> bool:
-    """Log out: delete the session. False when it was gone already."""
+def end(services: Services, identity: Identity, source: Source) -> bool:
+    """Log out: delete the session, whatever its secret is by now. False when it was gone already."""
     with services.unit() as unit:
-        has_ended = services.sessions.end_by_secret(unit.connection, secret)
+        has_ended = services.sessions.store.drop_one(unit.connection, identity.user_id, identity.session_id)
         if has_ended:
             actor = Actor.of(identity)
             unit.record(Event("logout", actor, identity.user_id, source, identity.session_id))

@@ -33,7 +33,7 @@ _TEXTS = {
     Refusal.BUSY: "The server is busy. Try again in a moment.",
     Refusal.FORBIDDEN: "You are not allowed to do this: it needs all the permissions of the role or user concerned.",
     Refusal.NOT_FOUND: "There is no such user, role or session.",
-    Refusal.GONE: "This link has been used or has run out.",
+    Refusal.GONE: "Your session has ended meanwhile. Log in again.",
     Refusal.SELF: "Nobody can do this to themselves: ask another administrator.",
     Refusal.LAST_ADMIN: "This is the last administrator who can log in: grant the role to another user first.",
 }
@@ -65,9 +65,14 @@ def refused(reason: Refusal, *, wait: int = 0) -> Refused:
     return Refused(reason, wait, "", _TEXTS.get(reason, ""))
 
 
+def refused_value(field: str, text: str) -> Refused:
+    """Return the refusal of what stands in a field, with a sentence of its own."""
+    return Refused(Refusal.FIELD, 0, field, text)
+
+
 def refused_field(error: InvalidFieldError) -> Refused:
     """Return the refusal that a bad value is."""
-    return Refused(Refusal.FIELD, 0, error.field, str(error))
+    return refused_value(error.field, str(error))
 
 
 @dataclass(frozen=True, slots=True)

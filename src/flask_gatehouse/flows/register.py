@@ -48,17 +48,13 @@ def register(services: Services, new: NewUser, source: Source, *, may_claim: boo
     Returns:
         The user, or a refusal; username registration may say "taken" and is throttled before the lookup.
     """
-    charge = services.throttle.spend(
-        throttle.REGISTER,
-        source.address,
-        services.clock.now(),
-        target=services.throttle.name_digest(new.name),
-    )
-    if charge.wait:
-        return refused(Refusal.THROTTLED, wait=charge.wait)
+    target = services.throttle.name_digest(new.name)
     try:
-        value = _require(services, new)
-        digest = services.hasher.hash(value)
+        with services.hasher.place() as place:
+            charge = services.throttle.spend(throttle.REGISTER, source.address, services.clock.now(), target=target)
+            if charge.wait:
+                return refused(Refusal.THROTTLED, wait=charge.wait)
+            digest = place.hash(_require(services, new))
     except InvalidFieldError as error:
         return refused_field(error)
     except HashingBusyError:

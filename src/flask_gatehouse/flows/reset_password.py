@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flask_gatehouse.domain import passwords, throttle, tokens, users
+from flask_gatehouse.domain import devices, passwords, throttle, tokens, users
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.kernel.errors import HashingBusyError, InvalidFieldError
 from flask_gatehouse.kernel.identity import Actor, Source
@@ -15,12 +16,9 @@ from . import revoke
 from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field
 
 if TYPE_CHECKING:
-    from .services import Services
+    from .services import Services, Unit
 
-MINUTE = 60 * 1_000_000
-LINK_MICROS = 30 * MINUTE
-STRICT_LINK_MICROS = 10 * MINUTE
-TEMPORARY_MICROS = 24 * 60 * MINUTE
+TEMPORARY_MICROS = 24 * 60 * tokens.MINUTE
 
 
 def make_link(services: Services, actor: Actor, name: str, reason: str = "") -> str | Refused:
@@ -32,7 +30,7 @@ def make_link(services: Services, actor: Actor, name: str, reason: str = "") -> 
         name: the login name.
         reason: recorded with the event.
     """
-    life = STRICT_LINK_MICROS if services.settings.profile == "strict" else LINK_MICROS
+    life = tokens.life_of(services.settings.profile)
     with services.unit() as unit:
         found = users.find_by_name(unit.connection, name, lock=True)
         if found is None or not found.is_active:
@@ -73,7 +71,7 @@ def _find(services: Services, secret: str) -> tokens.LinkOwner | None:
         return tokens.find_link(connection, tokens.RESET_PASSWORD, secret, services.clock.now())
 
 
-def complete(services: Services, secret: str, password: str, source: Source) -> int | Refused:
+def complete(services: Services, secret: str, password: str, source: Source, *, device: str = "") -> int | Refused:
     """Consume the link and store the new password; all sessions end and nobody is logged in.
 
     Args:
@@ -81,34 +79,49 @@ def complete(services: Services, secret: str, password: str, source: Source) -> 
         secret: from the link.
         password: the new one, as typed.
         source: where the request comes from.
+        device: cookie of the browser that asks: it alone is known afterwards (rule 5).
 
     Returns:
         The user's id, or a refusal; of many parallel uses exactly one succeeds.
     """
-    now = services.clock.now()
     target = secret_digest(secret).hex()[:32]
-    charge = services.throttle.spend(throttle.RESET, source.address, now, target=target)
-    if charge.wait:
-        return refused(Refusal.THROTTLED, wait=charge.wait)
-    found = _find(services, secret)
-    if found is None:
-        return refused(Refusal.GONE)
     try:
-        digest = services.hasher.hash(services.password_rules.require(password, found.username, found.email))
+        with services.hasher.place() as place:
+            charge = services.throttle.spend(throttle.RESET, source.address, services.clock.now(), target=target)
+            if charge.wait:
+                return refused(Refusal.THROTTLED, wait=charge.wait)
+            found = _find(services, secret)
+            if found is None:
+                return refused(Refusal.GONE)
+            digest = place.hash(services.password_rules.require(password, found.username, found.email))
     except InvalidFieldError as error:
         return refused_field(error)
     except HashingBusyError:
         return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
     with services.unit() as unit:
-        stored = passwords.lock_credential(unit.connection, found.user_id)  # before the link: in one order everywhere
-        consumed = tokens.consume_link(unit.connection, tokens.RESET_PASSWORD, secret, unit.now)
-        if consumed is None or stored is None or not stored.is_active or stored.epoch != consumed[1]:
-            return refused(Refusal.GONE)
-        passwords.store(unit.connection, stored.user_id, digest, unit.now)
-        _, ended = revoke.everything_of(services, unit, stored.user_id)
-        services.throttle.unlock(unit.connection, stored.user_id, unit.now)
-        detail: dict[str, object] = {"sessions_ended": list(ended)}
-        unit.record(
-            Event("password.reset", Actor(stored.user_id, stored.username), stored.user_id, source, detail=detail)
-        )
-        return stored.user_id
+        return _store(services, unit, _Chosen(found.user_id, secret, digest), source, device)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Chosen:
+    """A new password, hashed, and the link that allows it."""
+
+    user_id: int
+    secret: str
+    digest: str
+
+
+def _store(services: Services, unit: Unit, chosen: _Chosen, source: Source, device: str) -> int | Refused:
+    user_id = chosen.user_id
+    stored = passwords.lock_credential(unit.connection, user_id)  # before the link: in one order everywhere
+    consumed = tokens.consume_link(unit.connection, tokens.RESET_PASSWORD, chosen.secret, unit.now)
+    if consumed is None or stored is None or not stored.is_active or stored.epoch != consumed[1]:
+        return refused(Refusal.GONE)
+    passwords.store(unit.connection, user_id, chosen.digest, unit.now)
+    _, ended = revoke.everything_of(services, unit, user_id)
+    if device:
+        devices.remember(unit.connection, device, user_id, unit.now)
+    services.throttle.unlock(unit.connection, user_id, unit.now)
+    detail: dict[str, object] = {"sessions_ended": list(ended)}
+    unit.record(Event("password.reset", Actor(user_id, stored.username), user_id, source, detail=detail))
+    return user_id

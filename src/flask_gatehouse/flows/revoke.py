@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask_gatehouse.domain import tokens, users
+from flask_gatehouse.domain import devices, tokens, users
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.kernel.identity import Actor, Identity, Source
 
@@ -14,8 +14,17 @@ if TYPE_CHECKING:
     from .services import Services, Unit
 
 
-def everything_of(services: Services, unit: Unit, user_id: int, *, but: str = "") -> tuple[int, tuple[str, ...]]:
-    """End all sessions and links of a user, one session spared: for other flows, within their transaction.
+def everything_of(
+    services: Services, unit: Unit, user_id: int, *, but: str = "", device: str = ""
+) -> tuple[int, tuple[str, ...]]:
+    """End all sessions and links of a user, for other flows, within their transaction.
+
+    Args:
+        services: the app's services.
+        unit: the transaction.
+        user_id: whose.
+        but: public id of a session that is spared; then known browsers stay known as well.
+        device: cookie of the browser that stays known, where no session is spared (rule 5).
 
     Returns:
         The new epoch, which the spared session must be rotated to, and the public ids that ended.
@@ -23,6 +32,8 @@ def everything_of(services: Services, unit: Unit, user_id: int, *, but: str = ""
     epoch = users.bump_epoch(unit.connection, user_id)
     ended = services.sessions.store.drop_all(unit.connection, user_id, but=but)
     tokens.drop_links(unit.connection, user_id)
+    if not but:
+        devices.forget_all(unit.connection, user_id, but=device)
     return epoch, ended
 
 
@@ -40,19 +51,24 @@ def others(services: Services, identity: Identity, source: Source) -> int:
     with services.unit() as unit:
         users.find(unit.connection, identity.user_id, lock=True)  # before any session row: one order everywhere
         ended = services.sessions.store.drop_all(unit.connection, identity.user_id, but=identity.session_id)
-        _record(unit, Actor.of(identity), identity.user_id, source, ended, "")
+        if ended:  # what changes nothing leaves no row: rows of no consequence would bury others
+            _record(unit, Actor.of(identity), identity.user_id, source, ended, "")
         return len(ended)
 
 
-def all_own(services: Services, identity: Identity, source: Source) -> int:
-    """End all of one's own sessions, the present one too; return how many."""
-    return all_of(services, Actor.of(identity), identity.user_id, "", source)
+def all_own(services: Services, identity: Identity, source: Source, *, device: str = "") -> int:
+    """End all of one's own sessions, the present one too; return how many.
 
-
-def all_of(services: Services, actor: Actor, user_id: int, reason: str, source: Source) -> int:
-    """End all sessions of a user; return how many ended. Whether the actor may is the caller's question."""
+    Args:
+        services: the app's services.
+        identity: who.
+        source: where the request comes from.
+        device: cookie of the browser that asks: it stays known, all others do not.
+    """
     with services.unit() as unit:
-        return all_within(services, unit, actor, user_id, reason, source)
+        _, ended = everything_of(services, unit, identity.user_id, device=device)
+        _record(unit, Actor.of(identity), identity.user_id, source, ended, "")
+        return len(ended)
 
 
 def all_within(services: Services, unit: Unit, actor: Actor, user_id: int, reason: str, source: Source) -> int:

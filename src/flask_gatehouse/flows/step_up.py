@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import passwords, throttle
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.kernel.errors import HashingBusyError
-from flask_gatehouse.kernel.identity import KNOWS, Actor, Identity, Proof, Source
+from flask_gatehouse.kernel.identity import KNOWS, Actor, Identity, Proof, Source, renewed
 from flask_gatehouse.kernel.keys import secret_digest
 
 from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused
 
 if TYPE_CHECKING:
+    from flask_gatehouse.domain.passwords import Credential, Hashing, Verdict
     from flask_gatehouse.domain.sessions import Issued
+    from flask_gatehouse.domain.throttle import Charge
 
-    from .services import Services
+    from .services import Services, Unit
 
 
 def prove(services: Services, identity: Identity, secret: str, password: str, source: Source) -> Issued | Refused:
@@ -30,8 +33,28 @@ def prove(services: Services, identity: Identity, secret: str, password: str, so
         password: as typed.
         source: where the request comes from.
     """
-    now = services.clock.now()
-    key = services.throttle.inside_key(identity.user_id)
+    try:
+        with services.hasher.place(is_inside=True) as place:
+            checked = _check(services, place, identity, password, source)
+    except HashingBusyError:
+        return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
+    if isinstance(checked, Refused):
+        return checked
+    with services.unit() as unit:
+        return _decide(services, unit, identity, secret, checked, source)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Checked:
+    """What charging and hashing found out."""
+
+    before: Credential | None
+    charge: Charge
+    verdict: Verdict
+
+
+def _check(services: Services, place: Hashing, identity: Identity, password: str, source: Source) -> _Checked | Refused:
+    now, key = services.clock.now(), services.throttle.inside_key(identity.user_id)
     charge = services.throttle.spend(throttle.STEP_UP, source.address, now, account_key=key)
     if charge.wait:
         return refused(Refusal.THROTTLED, wait=charge.wait)
@@ -39,25 +62,27 @@ def prove(services: Services, identity: Identity, secret: str, password: str, so
         before = passwords.find_credential_of(connection, identity.user_id)
     digest = before.digest if before and not charge.is_disabled else None
     try:
-        verdict = services.hasher.verify(digest, passwords.normalised(password), is_inside=True)
+        return _Checked(before, charge, place.verify(digest, passwords.normalised(password)))
     except HashingBusyError:
-        services.throttle.give_back(charge)
-        return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
-    with services.unit() as unit:
-        actor = Actor.of(identity)
-        stored = passwords.lock_credential(unit.connection, identity.user_id)
-        row = services.sessions.store.lock(unit.connection, secret_digest(secret))
-        if not verdict or stored is None or stored != before or not stored.is_active:
-            unit.record(
-                Event("step_up.failed", actor, identity.user_id, source, identity.session_id, outcome="refused")
-            )
-            return refused(Refusal.CREDENTIALS)
-        if row is None or row.user_id != identity.user_id or row.epoch != stored.epoch:
-            return refused(Refusal.GONE)
-        proofs = (*(proof for proof in identity.proofs if proof.method != "password"), Proof("password", now, KNOWS))
-        issued = services.sessions.rotate(unit.connection, row, unit.now, proofs=proofs, epoch=stored.epoch)
-        if issued is None:
-            return refused(Refusal.GONE)
-        services.throttle.settle(unit.connection, charge, unit.now)
-        unit.record(Event("step_up.succeeded", actor, identity.user_id, source, issued.public_id))
-        return issued
+        services.throttle.give_back(charge, now)
+        raise
+
+
+def _decide(
+    services: Services, unit: Unit, identity: Identity, secret: str, checked: _Checked, source: Source
+) -> Issued | Refused:
+    actor, user_id = Actor.of(identity), identity.user_id
+    stored = passwords.lock_credential(unit.connection, user_id)
+    row = services.sessions.store.lock(unit.connection, secret_digest(secret))
+    if not checked.verdict or stored is None or stored != checked.before or not stored.is_active:
+        unit.record(Event("step_up.failed", actor, user_id, source, identity.session_id, outcome="refused"))
+        return refused(Refusal.CREDENTIALS)
+    if row is None or row.user_id != user_id or row.epoch != stored.epoch:
+        return refused(Refusal.GONE)
+    proofs = renewed(identity.proofs, Proof("password", unit.now, KNOWS))
+    issued = services.sessions.rotate(unit.connection, row, unit.now, proofs=proofs, epoch=stored.epoch)
+    if issued is None:
+        return refused(Refusal.GONE)
+    services.throttle.settle(unit.connection, checked.charge, unit.now)
+    unit.record(Event("step_up.succeeded", actor, user_id, source, issued.public_id))
+    return issued

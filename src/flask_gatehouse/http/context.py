@@ -9,15 +9,10 @@ from flask import current_app, session
 
 from flask_gatehouse.domain import policy
 
-from .cookie import GuardedSession, guest_serializer
+from .cookie import GuardedSession
+from .guest import GuestCookies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from flask import Flask
-    from flask.wrappers import Response
-    from itsdangerous import URLSafeTimedSerializer
-
     from flask_gatehouse.flows.services import Services
     from flask_gatehouse.kernel.identity import Identity
 
@@ -33,20 +28,16 @@ class Wired:
     Attributes:
         services: what flows work with.
         origins: where the app is served.
-        finish: ends a response: stores the session.
-        stand_first: puts the gate before every other before_request.
     """
 
     services: Services
     origins: Origins
-    finish: Callable[[Flask, GuardedSession, Response], None]
-    stand_first: Callable[[Flask], None]
-    guest_serializer: URLSafeTimedSerializer = field(init=False)
+    guests: GuestCookies = field(init=False)
     csrf_keys: tuple[bytes, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         """Derive the keys of cookies and CSRF tokens."""
-        self.guest_serializer = guest_serializer(self.services.keys.keys("guest-cookie"))
+        self.guests = GuestCookies(self.services.keys.keys("guest-cookie"))
         self.csrf_keys = self.services.keys.keys("csrf")
 
     def csrf_seed(self, secret: str) -> str:

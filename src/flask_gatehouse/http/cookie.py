@@ -6,7 +6,6 @@ also the request's own record of who is asking, looked up at first need and neve
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import secrets
@@ -14,36 +13,35 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionInterface, SessionMixin
-from itsdangerous import BadData, URLSafeTimedSerializer
 
+from flask_gatehouse.domain import devices
 from flask_gatehouse.domain.sessions import Gone, Issued
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError
 from flask_gatehouse.kernel.identity import Identity, Source
 from flask_gatehouse.kernel.keys import secret_digest
 
-from .schemes import cookie_value, has_token_scheme
+from .guest import tagged
+from .schemes import cookie_value, identify
 
 if TYPE_CHECKING:
     from flask import Flask, Request
     from flask.wrappers import Response
 
     from .context import Wired
+    from .gate import Gate
     from .origin import Origin
 
 KEY = "flask_gatehouse"
 CARRIED_MAX = 8192
-COOKIE_MAX = 4096
-GUEST_SECONDS = 31 * 86400
 AGENT_MAX = 256
+AGENT_READ = 4 * AGENT_MAX
 OURS = frozenset({"_user_id", "_fresh", "_id", "_remember", "_remember_seconds"})
 """Keys Flask-Login writes: they count only when written in this process, and are never stored (rule 15)."""
 NOT_CARRIED = OURS | {"csrf_token", "_permanent"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 log = logging.getLogger("flask_gatehouse.session")
-tagged = TaggedJSONSerializer()
 
 
 @lru_cache(maxsize=2048)
@@ -57,6 +55,7 @@ class GuardedSession(SessionMixin):
 
     Attributes:
         secret: secret of the active session that identifies the request, `""` for a guest.
+        is_answered: whether the response is finished, but for a body that is still streaming.
         is_consulted: whether identity or session was asked for, found or not (rule 18).
         is_agent_told: whether the user agent says which browser asks.
         passed: labels the gate has let this request through.
@@ -65,6 +64,7 @@ class GuardedSession(SessionMixin):
     """
 
     modified = False
+    is_answered = False
     is_consulted = False
     is_token_read = False
     may_ask_late = False
@@ -79,12 +79,14 @@ class GuardedSession(SessionMixin):
     _identity: Identity | None = None
     _row_data = ""
     _data: dict[str, Any] | None = None
-    _guest_cookie = ""
     _source: Source | None = None
     _issued: Issued | None = None
     _pending_secret: str | None = None
     _pending_cookie: Issued | None = None
     _drops_pending = False
+    _device: str | None = None
+    _new_device = ""
+    _device_cookie = ""
     has_left = False
     is_leaving = False
 
@@ -101,6 +103,11 @@ class GuardedSession(SessionMixin):
             self._origin, self._is_origin_known = self.wired.origins.of(self.environ), True
         return self._origin
 
+    @property
+    def has_passed(self) -> bool:
+        """Whether the gate has let the request through to a view; never in a test's `session_transaction()`."""
+        return "passed" in vars(self)
+
     # -- who is asking ------------------------------------------------------------------------------------------
 
     @property
@@ -110,24 +117,17 @@ class GuardedSession(SessionMixin):
 
     def _load(self) -> Identity | None:
         self._is_loaded = self.is_consulted = True
-        environ = self.environ
-        header = environ.get("HTTP_COOKIE")
-        if not header or has_token_scheme(environ):
-            return None
-        secret = cookie_value(header, self.cookie_name("gatehouse"))
-        if not secret:
-            return None
         services = self.wired.services
         now = services.clock.now()
-        found = services.sessions.load(secret, self.agent if self.is_agent_told else None, now)
-        if isinstance(found, Gone):
+        agent = self.agent if self.is_agent_told else None
+        found = identify(services, self.environ, self.cookie_name("gatehouse"), agent, now)
+        if found is None:
             return None
-        self.secret = secret
-        self._identity = found.identity
-        self._row_data = found.row.data
-        if found.is_seen_due:
-            self._touch(secret, now)
-        return found.identity
+        session, self.secret = found
+        self._identity, self._row_data = session.identity, session.row.data
+        if session.is_seen_due:
+            self._touch(self.secret, now)
+        return session.identity
 
     def expect_late_questions(self) -> None:
         """Answer for a streamed body: it may ask who is there after its headers have left. Looks nobody up."""
@@ -149,7 +149,7 @@ class GuardedSession(SessionMixin):
     @property
     def agent(self) -> str:
         """The user agent, cleaned."""
-        return clean_agent(self.environ.get("HTTP_USER_AGENT", ""))
+        return clean_agent(self.environ.get("HTTP_USER_AGENT", "")[:AGENT_READ])  # cut first: the cache keeps its keys
 
     @property
     def source(self) -> Source:
@@ -176,9 +176,19 @@ class GuardedSession(SessionMixin):
         return self._pending_secret
 
     @property
-    def previous(self) -> str:
-        """Secret of the session that a login in this browser replaces, or `""`."""
-        return self.secret if self.identity is not None else ""
+    def device(self) -> str:
+        """Cookie of this browser, or one made for it now; it is sent once `know_browser()` was called."""
+        if self._device is None:
+            header, keys = self.environ.get("HTTP_COOKIE") or "", self.wired.services.keys
+            self._device = devices.genuine(keys, cookie_value(header, self.cookie_name("gatehouse-device")))
+            if not self._device:
+                self._device = self._new_device = devices.new(keys)
+        return self._device
+
+    @property
+    def previous(self) -> Identity | None:
+        """Whose session a login in this browser replaces, or None."""
+        return self.identity
 
     # -- what changes it ----------------------------------------------------------------------------------------
 
@@ -195,6 +205,10 @@ class GuardedSession(SessionMixin):
             self._data, self.modified = None, False  # a rotated session keeps what this request wrote before
         self.claims.clear()
         return self._identity
+
+    def know_browser(self) -> None:
+        """Let the browser keep its device cookie: a login or a reset has just succeeded in it (rule 5)."""
+        self._device_cookie = self._new_device
 
     def hold(self, pending: Issued) -> None:
         """Keep a pending login in its own cookie; nothing else learns of it (rule 14)."""
@@ -229,15 +243,8 @@ class GuardedSession(SessionMixin):
         return self._data
 
     def _guest_data(self) -> dict[str, Any]:
-        header = self.environ.get("HTTP_COOKIE") or ""
-        self._guest_cookie = cookie_value(header, self.cookie_name("gatehouse-guest"))
-        if not self._guest_cookie:
-            return {}
-        try:
-            found = self.wired.guest_serializer.loads(self._guest_cookie, max_age=GUEST_SECONDS)
-        except BadData:
-            return {}
-        return {key: value for key, value in found.items() if key not in OURS} if isinstance(found, dict) else {}
+        cookie = cookie_value(self.environ.get("HTTP_COOKIE") or "", self.cookie_name("gatehouse-guest"))
+        return {key: value for key, value in self.wired.guests.load(cookie).items() if key not in OURS}
 
     def _computed(self, key: str) -> Any:
         if key in self.claims and (key != "_fresh" or "_user_id" in self.claims):
@@ -313,6 +320,8 @@ class GuardedSession(SessionMixin):
             self._set(response, "gatehouse-pending", self._pending_cookie.secret, None)
         elif self._drops_pending:
             self._clear(response, "gatehouse-pending")
+        if self._device_cookie:
+            self._set(response, "gatehouse-device", self._device_cookie, devices.LIFE_SECONDS)
         if self.has_left and self._issued is None:
             self._clear(response, "gatehouse", is_forced=True)
             response.headers["Clear-Site-Data"] = '"cache", "storage"'
@@ -330,11 +339,11 @@ class GuardedSession(SessionMixin):
             text = tagged.dumps(data) if data else ""
             self.wired.services.sessions.store.save_data(secret_digest(self.secret), text)
         elif data:
-            text = str(self.wired.guest_serializer.dumps(data))
-            if len(text) > COOKIE_MAX - 200:
+            cookie = self.wired.guests.dump(data)
+            if cookie is None:
                 log.error("a guest's session is too large for its cookie and was not stored: keep less in it")
                 return
-            self._set(response, "gatehouse-guest", text, None)
+            self._set(response, "gatehouse-guest", cookie, None)
         else:
             self._clear(response, "gatehouse-guest")
 
@@ -351,36 +360,24 @@ class GuardedSession(SessionMixin):
             response.delete_cookie(full, secure=is_secure, httponly=True, samesite="Lax", path="/")
 
 
-def guest_serializer(keys: tuple[bytes, ...]) -> URLSafeTimedSerializer:
-    """Return the signer of guest cookies.
-
-    Args:
-        keys: the present key first; it signs, the others still verify.
-    """
-    return URLSafeTimedSerializer(
-        list(reversed(keys)),
-        salt="gatehouse-guest",
-        serializer=tagged,
-        signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
-    )
-
-
 class GatehouseSessionInterface(SessionInterface):
     """Opens a lazy session for each request and stores what changed.
 
     Args:
         wired: the app's wiring.
+        gate: put before all else at the first request, and asked to end every response.
     """
 
-    def __init__(self, wired: Wired) -> None:
+    def __init__(self, wired: Wired, gate: Gate) -> None:
         self._wired = wired
+        self._gate = gate
         self._stands_first = False
 
     def open_session(self, app: Flask, request: Request) -> GuardedSession:
         """Return the request's session; nothing is read yet."""
         if not self._stands_first:
-            self._wired.stand_first(app)
-            self._stands_first = True
+            self._gate.stand_first(app)
+            self._stands_first = app._got_first_request  # noqa: SLF001 - until then extensions may still come in front
         session = GuardedSession(self._wired, request.environ)
         if "HTTP_USER_AGENT" not in request.environ and app.testing:  # Flask's session_transaction() sends none
             session.is_agent_told = False
@@ -391,4 +388,4 @@ class GatehouseSessionInterface(SessionInterface):
         """Store what changed and finish the response; a fault of the database answers 503, never half a login."""
         if not isinstance(session, GuardedSession):
             return
-        self._wired.finish(app, session, response)
+        self._gate.finish(app, session, response)

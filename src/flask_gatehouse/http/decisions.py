@@ -42,13 +42,18 @@ def refuse(decision: Decision) -> NoReturn:
 def answer(decision: Decision) -> ResponseReturnValue:
     """Return the answer to a refused decision; Flask-Login's handlers and signals fire (rule 15).
 
+    A handler that answers nothing leaves the answer to our own page: a refusal always has one.
+
     Raises:
         Forbidden: a role or permission is missing, so that the host's own handler can win.
     """
+    manager = current_app.login_manager  # type: ignore[attr-defined]
     if decision.reason is Reason.GUEST:
-        return current_app.login_manager.unauthorized()  # type: ignore[attr-defined, no-any-return]
+        given = manager.unauthorized()
+        return respond.guest() if given is None else given  # to Flask, None from the gate would mean "go on"
     if decision.reason in {Reason.STALE, Reason.STEP_UP} and not _lacks_factor(decision):
-        return current_app.login_manager.needs_refresh()  # type: ignore[attr-defined, no-any-return]
+        given = manager.needs_refresh()
+        return respond.stale() if given is None else given
     if decision.reason in {Reason.STEP_UP, Reason.ENROL}:
         return respond.enrol()
     _record_denial(decision)
@@ -70,8 +75,21 @@ def _lacks_factor(decision: Decision) -> bool:
 def _record_denial(decision: Decision) -> None:
     """Record a refusal of an authenticated user (ASVS V16.3.2)."""
     state = here()
-    detail: dict[str, object] = {"path": request.path[:200], "method": request.method[:16], "missing": decision.missing}
+    detail: dict[str, object] = {"path": shown_path(), "method": request.method[:16], "missing": decision.missing}
     record_refusal(state, "access.denied", detail)
+
+
+def shown_path() -> str:
+    """Return the present path as the audit log may hold it.
+
+    Of our own pages the rule, where a value in it is text: it may be a live one-time link. A number is no secret.
+    """
+    rule = request.url_rule
+    if rule is not None and rule.endpoint.startswith("gatehouse."):
+        values = (request.view_args or {}).values()
+        if not all(isinstance(value, int) for value in values):
+            return rule.rule
+    return request.path[:200]
 
 
 def record_refusal(state: GuardedSession, kind: str, detail: dict[str, object]) -> None:

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 
     from .cookie import GuardedSession
 
+NO_LOADER = (
+    "login_manager.{kind} would never be asked, and whom it turns away would be inside: remove {name}(). Suspend or "
+    "close a user instead (`gatehouse user suspend NAME`), or ask in a before_request of your own"
+)
+
 log = logging.getLogger("flask_gatehouse.login")
 
 
@@ -115,6 +120,7 @@ class GatehouseLoginManager(LoginManager):  # type: ignore[misc]  # Flask-Login 
         super().__init__()
         self.anonymous_user = Anonymous
         self.session_protection = None
+        self._strangers: set[str] = set()
         self._session_identifier_generator = _no_identifier
 
     def init_app(self, app: Flask, add_context_processor: bool = False) -> None:  # noqa: FBT001, FBT002 - Flask-Login's signature
@@ -138,10 +144,46 @@ class GatehouseLoginManager(LoginManager):  # type: ignore[misc]  # Flask-Login 
         """Judge what `flask_login.login_user` and `logout_user` wrote into the session (rule 15)."""
         state = here()
         if user is not None and "_user_id" in state.claims:
+            self._warn_of_strangers(user)
             judge_claims(state)
         elif state.is_leaving:
             end_session(state)
         g._login_user = as_user(state.identity)  # noqa: SLF001 - where Flask-Login keeps it
+
+    def _warn_of_strangers(self, user: Any) -> None:
+        """Say once that an object of the host's own class was logged in: its id is read as a Gatehouse user's."""
+        kind = type(user).__name__
+        if not isinstance(user, User) and kind not in self._strangers:
+            self._strangers.add(kind)
+            log.warning("login_user() got a %s: its get_id() is taken for a gatehouse_user.id", kind)
+
+    def user_loader(self, callback: Any) -> Any:
+        """Refuse: users are read with the session, so a loader of the host would never be asked.
+
+        Raises:
+            SetupError: always.
+        """
+        raise SetupError(NO_LOADER.format(kind="user_loader", name=getattr(callback, "__name__", "it")))
+
+    def request_loader(self, callback: Any) -> Any:
+        """Refuse: who a request acts as is the gate's business alone.
+
+        Raises:
+            SetupError: always.
+        """
+        raise SetupError(NO_LOADER.format(kind="request_loader", name=getattr(callback, "__name__", "it")))
+
+    def require_unchanged(self) -> None:
+        """Look, before the first request, for what an app set on Flask-Login's manager and nothing here would ask.
+
+        Raises:
+            SetupError: a loader was put in place.
+        """
+        for kind, callback in (("user_loader", self._user_callback), ("request_loader", self._request_callback)):
+            if callback is not None:
+                raise SetupError(NO_LOADER.format(kind=kind, name=getattr(callback, "__name__", "it")))
+        if self.session_protection is not None:
+            log.warning("login_manager.session_protection is not used: set GATEHOUSE_SESSION_PROTECTION")
 
     def unauthorized(self) -> ResponseReturnValue:
         """Answer a guest: the host's handler, its login view, or our own page."""
@@ -183,7 +225,7 @@ def judge_claims(state: GuardedSession, *, may_abort: bool = True) -> None:
         may_abort: whether a refusal may end the request; not while a response is being finished.
     """
     text = str(state.claims.get("_user_id"))
-    is_fresh, is_remembered = bool(state.claims.get("_fresh")), state.claims.get("_remember") == "set"
+    is_fresh, is_remembered = bool(state.claims.get("_fresh")), _is_remembered(state)
     attempt = _attempt(state, is_remembered=is_remembered)
     state.claims.clear()
     user_id = int(text) if text.isdecimal() and len(text) < 19 else 0  # noqa: PLR2004 - digits of a 64-bit integer
@@ -200,11 +242,18 @@ def judge_claims(state: GuardedSession, *, may_abort: bool = True) -> None:
         state.adopt(outcome)
 
 
+def _is_remembered(state: GuardedSession) -> bool:
+    """Tell whether `login_user(remember=True)` was asked for; a shorter `duration` than ours gets a usual session."""
+    seconds = state.claims.get("_remember_seconds")
+    is_long = seconds is None or seconds * 1_000_000 >= state.wired.services.sessions.life.remember
+    return state.claims.get("_remember") == "set" and is_long
+
+
 def end_session(state: GuardedSession) -> None:
     """End the present session on the server and go on as a guest."""
     identity = state.identity
     if identity is not None and state.secret:
-        login.end(state.wired.services, identity, state.secret, state.source)
+        login.end(state.wired.services, identity, state.source)
     state.leave()
 
 

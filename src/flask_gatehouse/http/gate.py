@@ -15,7 +15,7 @@ from flask_gatehouse.kernel.errors import DatabaseUnavailableError
 from . import respond
 from .context import here
 from .cookie import KEY
-from .decisions import answer, record_refusal
+from .decisions import answer, record_refusal, shown_path
 from .flask_login import end_session, judge_claims
 from .origin import csrf_fault, is_well_encoded
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_BODY_MAX = 64 * 1024
+HOST_SHOWN = 100
 
 log = logging.getLogger("flask_gatehouse.gate")
 
@@ -50,9 +51,10 @@ class Gate:
         self._table = table
         self._prepare = prepare
         self._is_ready = False
+        self._has_warned_of_host = False
         self._lock = threading.Lock()
         self._freshness = wired.services.freshness
-        self._now = wired.services.clock
+        self._clock = wired.services.clock
 
     def before_request(self) -> ResponseReturnValue | None:
         """Let the request through (None) or answer it. Order: Host, size, identity and gate, CSRF."""
@@ -61,6 +63,7 @@ class Gate:
         incoming: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - werkzeug's documented way
         state: GuardedSession = incoming.environ[KEY]
         if state.origin is None:
+            self._warn_of_host(incoming)
             return respond.plain(400, "Bad Request: unknown host")
         rule = incoming.url_rule
         if rule is None:
@@ -76,12 +79,21 @@ class Gate:
         if not guard.requirement.is_public:
             if method == "OPTIONS" and getattr(rule, "provide_automatic_options", False):
                 return None
-            decision = decide(state.identity, guard.requirement, self._freshness, self._now.now())
+            decision = decide(state.identity, guard.requirement, self._freshness, self._clock.now())
             if not decision:
                 return answer(decision)
             state.owed = guard.owed
         state.passed = guard.labels
         return None if method in SAFE else self._check_csrf(guard)
+
+    def _warn_of_host(self, incoming: Request) -> None:
+        """Say once a process why requests get 400: to who forgot an origin nothing else would."""
+        if self._has_warned_of_host:
+            return
+        self._has_warned_of_host = True
+        host = incoming.environ.get("HTTP_HOST", "")[:HOST_SHOWN]
+        text = "400 for the Host %a, which is not ours: if it should be, add it to GATEHOUSE_ORIGINS (said once)"
+        log.warning(text, host)  # %a: whatever a stranger sends, the line stays one line of ASCII
 
     def _make_ready(self) -> bool:
         """Prepare once, before any request is let through."""
@@ -100,13 +112,13 @@ class Gate:
         app.before_request_funcs[None] = [self.before_request, *others]
 
     def _check_csrf(self, guard: Guard) -> ResponseReturnValue | None:
-        if guard.is_csrf_exempt or current_app.config.get("WTF_CSRF_ENABLED") is False:
+        if guard.is_csrf_exempt or (current_app.testing and current_app.config.get("WTF_CSRF_ENABLED") is False):
             return None
         fault = csrf_fault(self._wired.origins, self._wired.csrf_keys)
         if fault is None:
             return None
         state = here()
-        record_refusal(state, "csrf.refused", {"why": fault, "path": request.path[:200]})
+        record_refusal(state, "csrf.refused", {"why": fault, "path": shown_path()})
         text = f"This form cannot be taken: {fault}. Reload the page and send it again."
         return respond.message(403, "Forbidden", text)
 
@@ -115,22 +127,31 @@ class Gate:
         del app
         if state.owed and response.status_code < 400 and not state.owed <= state.authorized:  # noqa: PLR2004
             self._withhold(state, response)
+        state.is_answered = True
         if response.status_code < 300 and response.is_streamed and not response.direct_passthrough:  # noqa: PLR2004
             state.expect_late_questions()
         try:
             self._settle(state, response)
         except DatabaseUnavailableError:
-            _turn_into(response, respond.plain(503, "The service is not available at the moment.", wait=5_000_000))
+            _turn_into(response, respond.unavailable())
 
     @staticmethod
     def _settle(state: GuardedSession, response: Response) -> None:
         if state.claims:
             if "_user_id" in state.claims:
-                judge_claims(state, may_abort=False)
+                Gate._judge_unvouched(state)
             state.claims.clear()
         if state.is_leaving:
             end_session(state)
         state.store(response)
+
+    @staticmethod
+    def _judge_unvouched(state: GuardedSession) -> None:
+        """Judge a `_user_id` that no `login_user()` wrote: only a test's `session_transaction()` may (rule 15)."""
+        if current_app.testing and not state.has_passed:
+            judge_claims(state, may_abort=False)
+        else:
+            log.warning("_user_id was written into the session without login_user(): nobody is logged in by that")
 
     @staticmethod
     def _withhold(state: GuardedSession, response: Response) -> None:

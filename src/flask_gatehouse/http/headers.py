@@ -26,7 +26,7 @@ _ALWAYS: tuple[Pair, ...] = (
     ("X-Permitted-Cross-Domain-Policies", "none"),
 )
 _CONSULTED: tuple[Pair, ...] = (("Vary", "Cookie"),)
-_SIGNED_IN: tuple[Pair, ...] = (("Cache-Control", "no-store"),)
+_LOGGED_IN: tuple[Pair, ...] = (("Cache-Control", "no-store"),)
 _TLS_ONLY: tuple[Pair, ...] = (("Strict-Transport-Security", "max-age=63072000; includeSubDomains"),)
 
 
@@ -44,7 +44,7 @@ class HeaderLayer:
         self._prepared = {
             (is_secure, who): _ALWAYS + (_TLS_ONLY if is_secure else ()) + follows
             for is_secure in (False, True)
-            for who, follows in enumerate(((), _CONSULTED, _CONSULTED + _SIGNED_IN))
+            for who, follows in enumerate(((), _CONSULTED, _CONSULTED + _LOGGED_IN))
         }
         longest = self._prepared[True, 2]
         self._ours = frozenset(name.lower() for name, _ in longest) | {"content-security-policy"}
@@ -89,7 +89,7 @@ def _merge(headers: list[Pair], prepared: tuple[Pair, ...], present: set[str]) -
             headers.append((name, value))
         elif name == "Vary":
             said = ", ".join(pair[1] for pair in headers if pair[0].lower() == "vary")
-            if "cookie" not in said.lower() and said.strip() != "*":
+            if not {word.strip().lower() for word in said.split(",")} & {"cookie", "*"}:
                 headers[:] = [pair for pair in headers if pair[0].lower() != "vary"]
                 headers.append((name, f"{said}, {value}"))
 

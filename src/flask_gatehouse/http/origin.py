@@ -27,8 +27,13 @@ if TYPE_CHECKING:
 NEXT_MAX = 2000
 MAX_DECODINGS = 5
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029\ud800-\udfff]")
+_HOP = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d{1,5})?|([0-9.]+):\d{1,5}")
 _PATH_SAFE = "/:@!$&'()*+,;=~-._%"
 _QUERY_SAFE = _PATH_SAFE + "?"
+FORWARDING = frozenset(
+    {"HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP", "HTTP_X_CLIENT_IP", "HTTP_CF_CONNECTING_IP", "HTTP_TRUE_CLIENT_IP"}
+)
+"""What proxies say beside `X-Forwarded-…`."""
 CSRF_HEADERS = ("X-CSRFToken", "X-CSRF-Token")
 
 log = logging.getLogger("flask_gatehouse.origin")
@@ -52,12 +57,13 @@ class Origins:
 
     Args:
         allowed: from `GATEHOUSE_ORIGINS`.
-        proxies: networks whose forwarding headers are believed.
+        proxies: networks whose forwarding headers are believed; `unix`: a peer without an address is believed too.
     """
 
-    def __init__(self, allowed: tuple[str, ...], proxies: tuple[Network, ...]) -> None:
+    def __init__(self, allowed: tuple[str, ...], proxies: tuple[Network | str, ...]) -> None:
         self._texts = frozenset(allowed)
-        self._proxies = proxies
+        self._proxies = tuple(proxy for proxy in proxies if not isinstance(proxy, str))
+        self._trusts_unix = "unix" in proxies
         self._hosts: dict[str, Origin] = {}
         self._has_warned = False
         self.accepts_loopback = False
@@ -92,19 +98,26 @@ class Origins:
         """Return the client's address, proxies that we trust resolved from the right (ASVS V15.3.4)."""
         peer = environ.get("REMOTE_ADDR") or ""
         forwarded = environ.get("HTTP_X_FORWARDED_FOR")
-        if not self._proxies:
-            if (forwarded or environ.get("HTTP_FORWARDED")) and not self._has_warned:
-                self._has_warned = True
-                log.warning("a forwarding header arrived, but GATEHOUSE_TRUSTED_PROXIES is none: it is ignored")
+        is_none = not self._proxies and not self._trusts_unix
+        if not self._trusts_unix and not _is_parsed(peer):
+            self._warn("requests come without an address: name the word unix in GATEHOUSE_TRUSTED_PROXIES")
+        elif is_none and (forwarded or environ.get("HTTP_FORWARDED")):
+            self._warn("a forwarding header arrived, but GATEHOUSE_TRUSTED_PROXIES is none: it is ignored")
+        if is_none:
             return peer[:64]
-        hops = [hop.strip() for hop in (forwarded or "").split(",") if hop.strip()]
+        hops = [_bare(hop.strip()) for hop in (forwarded or "").split(",") if hop.strip()]
         while hops and self._is_proxy(peer) and _is_address(hops[-1]):
             peer = hops.pop()
         return peer[:64]
 
+    def _warn(self, text: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            log.warning(text)
+
     def _is_proxy(self, address: str) -> bool:
         if not _is_address(address):
-            return False
+            return self._trusts_unix and not _is_parsed(address)
         parsed = ipaddress.ip_address(address)
         if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
             parsed = parsed.ipv4_mapped
@@ -115,20 +128,36 @@ def _server_name(environ: Mapping[str, str]) -> str:
     return f"{environ.get('SERVER_NAME', '')}:{environ.get('SERVER_PORT', '')}"
 
 
-def _is_address(text: str) -> bool:
-    """Tell whether a text is an IP address; one with a zone (`fe80::1%…`) names nobody beyond its own machine."""
+def _is_parsed(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
     except ValueError:
         return False
-    return "%" not in text
+    return True
+
+
+def _is_address(text: str) -> bool:
+    """Tell whether a text is an IP address; one with a zone (`fe80::1%…`) names nobody beyond its own machine."""
+    return "%" not in text and _is_parsed(text)
+
+
+def _bare(hop: str) -> str:
+    """Return a hop without the port and brackets that some proxies write: `203.0.113.5:4711`, `[2001:db8::1]:443`."""
+    found = _HOP.fullmatch(hop)
+    return (found[1] or found[2]) if found else hop
 
 
 def is_direct_loopback(environ: Mapping[str, str]) -> bool:
-    """Tell whether the peer is this machine itself, with no proxy in between that says so."""
-    forwarding = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_X_FORWARDED_HOST", "HTTP_VIA")
+    """Tell whether the peer is this machine itself, asking for a loopback name, with no proxy that says it is between.
+
+    A proxy on this machine may add no header at all: what it serves has a name of its own, though.
+    """
     peer = environ.get("REMOTE_ADDR") or ""
-    return _is_address(peer) and ipaddress.ip_address(peer).is_loopback and not any(map(environ.get, forwarding))
+    if not _is_address(peer) or not ipaddress.ip_address(peer).is_loopback:
+        return False
+    if any(environ[key] for key in environ if key.startswith("HTTP_X_FORWARDED") or key in FORWARDING):
+        return False
+    return is_loopback(environ.get("HTTP_HOST") or _server_name(environ))
 
 
 def csrf_fault(origins: Origins, keys: tuple[bytes, ...]) -> str | None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode
 
-from flask import Response, abort, make_response, redirect, render_template, request, url_for
+from flask import Request, Response, abort, make_response, redirect, render_template, request, url_for
 from werkzeug.exceptions import Forbidden
 
 from flask_gatehouse.domain.policy import Decision, Reason
 from flask_gatehouse.flows.outcomes import Refusal, Refused
+from flask_gatehouse.flows.outcomes import refused as refused_by
 
 from .context import here
 from .headers import page_policy
@@ -19,6 +20,7 @@ from .origin import present_target
 from .schemes import has_token_scheme
 
 if TYPE_CHECKING:
+    from flask import Flask
     from flask_wtf import FlaskForm
 
 SECOND = 1_000_000
@@ -41,14 +43,19 @@ STATUS = {
 
 
 def wants_program() -> bool:
-    """Tell whether the request is a program's: it prefers JSON, bears a token, is under `/api`, or is a fetch."""
-    if request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
+    """Tell whether the present request is a program's."""
+    return is_program(request)
+
+
+def is_program(incoming: Request) -> bool:
+    """Tell whether a request is a program's: it prefers JSON, bears a token, is under `/api`, or is a fetch."""
+    if incoming.headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
         return True
-    if request.path == "/api" or request.path.startswith("/api/"):
+    if incoming.path == "/api" or incoming.path.startswith("/api/"):
         return True
-    if has_token_scheme(request.environ):
+    if has_token_scheme(incoming.environ):
         return True
-    accept = request.accept_mimetypes
+    accept = incoming.accept_mimetypes
     if not accept:
         return False
     best = max(accept["application/json"], accept["application/problem+json"])
@@ -108,9 +115,14 @@ def _data(body: dict[str, object], status: int, content_type: str) -> Response:
     return response
 
 
+def _seconds(wait: int) -> int:
+    """Return a wait in whole seconds, rounded up; 0 when there is none."""
+    return math.ceil(wait / SECOND)
+
+
 def _with_wait(response: Response, wait: int) -> Response:
     if wait:
-        response.headers["Retry-After"] = str(max(1, math.ceil(wait / SECOND)))
+        response.headers["Retry-After"] = str(_seconds(wait))
     return response
 
 
@@ -130,8 +142,7 @@ def refused(refusal: Refused, template: str, **context: object) -> Response:
     if wants_program():
         title = refusal.reason.value
         return problem(status, title, detail=refusal.text, wait=refusal.wait, errors=errors)
-    seconds = max(1, math.ceil(refusal.wait / SECOND)) if refusal.wait else 0
-    context |= {"refusal": refusal, "errors": errors, "retry_after": seconds}
+    context |= {"refusal": refusal, "errors": errors, "retry_after": _seconds(refusal.wait)}
     return _with_wait(page(template, status, **context), refusal.wait)
 
 
@@ -143,17 +154,11 @@ def invalid(form: FlaskForm, template: str, **context: object) -> Response:
     return page(template, 422, form=form, errors=errors, **context)
 
 
-def not_found() -> NoReturn:
-    """Answer 404, by the host's own handler where it has one."""
-    abort(404)
-
-
 def message(status: int, title: str, text: str, *, wait: int = 0) -> Response:
     """Answer with a page that says one thing, or a problem."""
     if wants_program():
         return problem(status, title, detail=text, wait=wait)
-    seconds = max(1, math.ceil(wait / SECOND)) if wait else 0
-    return _with_wait(page("message.html", status, title=title, text=text, retry_after=seconds), wait)
+    return _with_wait(page("message.html", status, title=title, text=text, retry_after=_seconds(wait)), wait)
 
 
 def plain(status: int, text: str, *, wait: int = 0) -> Response:
@@ -171,7 +176,28 @@ def unavailable() -> Response:
     return plain(503, text, wait=wait * SECOND)
 
 
-def login_redirect(endpoint: str) -> Response:
+def turned_away(app: Flask, environ: dict[str, Any], status: int, wait: int) -> Response:
+    """Answer in front of Flask, without an identity, a session or the database (rule 6).
+
+    Args:
+        app: whose page it is; the host's own file `gatehouse/turned_away.html` wins.
+        environ: the request.
+        status: 429 or 503.
+        wait: microseconds until trying again makes sense.
+    """
+    refusal = refused_by(Refusal.THROTTLED if status == 429 else Refusal.BUSY)  # noqa: PLR2004 - Too Many Requests
+    if is_program(Request(environ)):
+        return problem(status, refusal.reason.value, detail=refusal.text, wait=wait)
+    prefix = environ.get("SCRIPT_NAME", "") + (app.blueprints["gatehouse"].url_prefix or "")
+    template = app.jinja_env.get_template("gatehouse/turned_away.html")
+    text = template.render(text=refusal.text, seconds=_seconds(wait), prefix=prefix)
+    response = Response(text, status, content_type="text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = page_policy("")
+    response.headers["Cache-Control"] = "no-store"
+    return _with_wait(response, wait)
+
+
+def lead_to(endpoint: str) -> Response:
     """Lead to a page that asks for more, with the way back."""
     target = present_target()
     if "/" in endpoint:  # Flask-Login takes a URL for a view as well
@@ -184,14 +210,14 @@ def guest(endpoint: str = "gatehouse.login") -> Response:
     """Answer a guest on a guarded route."""
     if wants_program():
         return problem(401, "log in first", kind="login", detail="This needs a login.")
-    return login_redirect(endpoint)
+    return lead_to(endpoint)
 
 
 def stale(endpoint: str = "gatehouse.reauthenticate") -> Response:
     """Answer an identity that must prove again."""
     if wants_program():
         return problem(401, "prove again", kind="step-up", detail="This needs a fresh proof: send the password again.")
-    return login_redirect(endpoint)
+    return lead_to(endpoint)
 
 
 def enrol() -> Response:
@@ -199,7 +225,7 @@ def enrol() -> Response:
     if wants_program():
         detail = "This needs a second factor, and none is enrolled."
         return problem(403, "enrol a second factor", kind="enrol", detail=detail)
-    return login_redirect("gatehouse.security")
+    return lead_to("gatehouse.security")
 
 
 def forbidden(decision: Decision, *, explain: bool) -> NoReturn:

@@ -27,7 +27,9 @@ def can(permission: str, obj: object = None) -> bool:
 
 
 def authorize(permission: str, obj: object = None) -> None:
-    """Return if the present request may do something, and refuse otherwise: a guest as the gate does, others 403.
+    """Return if the present request may do something, and end it otherwise: a guest's as the gate does, others 403.
+
+    What stands below it in the view does not run then: the refusal is raised.
 
     Args:
         permission: such as `invoice:refund`.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import flask_login
@@ -16,13 +17,14 @@ from flask_gatehouse.kernel.errors import SetupError
 from .labels import LABEL, LOST, Label, wrapped_chain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from werkzeug.routing import Rule
 
     from flask_gatehouse.domain.policy import Policy
 
 View = Callable[..., Any]
+MEND_PERMISSION = "mend the name, or call gate.permission(…)"
 
 
 def _nothing() -> None:
@@ -30,8 +32,8 @@ def _nothing() -> None:
 
 
 _FLASK_LOGIN = {
-    flask_login.login_required(_nothing).__code__: LOGIN,
-    flask_login.fresh_login_required(_nothing).__code__: FRESH,
+    flask_login.login_required(_nothing).__code__: Label(LOGIN, "flask_login.login_required"),
+    flask_login.fresh_login_required(_nothing).__code__: Label(FRESH, "flask_login.fresh_login_required"),
 }
 
 
@@ -43,8 +45,8 @@ class Guard:
         requirement: of all methods that `methods` does not name.
         labels: those the gate enforces, so that their wrappers need not.
         owed: permissions the view must `authorize()`, because an object rule narrows them (rule 23).
-        methods: method → guard, for views with labels on methods.
-        is_labelled: whether the route has a label of its own.
+        methods: method → guard, for views with labels on methods: of every method, those without a label too.
+        is_labelled: whether the route, in methods that `methods` does not name, has a label of its own.
         is_csrf_exempt: whether it proves itself otherwise.
         words: what it demands, for people, where that is more than its requirement.
     """
@@ -114,7 +116,7 @@ class RouteTable:
         """Return the guard of an endpoint; unknown views are closed, and a view put in another's place is read anew.
 
         Raises:
-            SetupError: its labels contradict each other.
+            SetupError: its labels contradict each other, or ask for a permission that nobody declared.
         """
         view = self._app.view_functions.get(endpoint)
         found = self._guards.get(endpoint)
@@ -136,51 +138,47 @@ class RouteTable:
         view_class = getattr(view, "view_class", None)
         if view_class is not None:
             own += _labels(view_class.dispatch_request)  # one view for all methods, wherever these are named
-        guard = self._combine(endpoint, [*own, *inherited], view)
-        methods = self._method_guards(endpoint, view, [*own, *inherited])
+        guard = self._combine(endpoint, [own, inherited])
+        methods = self._method_guards(endpoint, view, [own, inherited])
         if not methods:
             return guard
-        return Guard(
-            guard.requirement, guard.labels, guard.owed, methods, is_labelled=True, is_csrf_exempt=guard.is_csrf_exempt
-        )
+        return replace(guard, methods=methods)
 
-    def _combine(self, endpoint: str, labels: list[Label], view: View) -> Guard:
-        requirements = [label.requirement for label in labels]
-        requirements += [found for function in wrapped_chain(view) if (found := _flask_login_label(function))]
+    def _combine(self, endpoint: str, levels: list[list[Label]]) -> Guard:
+        """Join the labels of a view: `levels` holds the innermost first, a blueprint's last."""
+        labels = list(dict.fromkeys(label for level in levels for label in level))  # `wraps` copies a label outwards
+        self._require_declared(endpoint, labels)
         is_exempt = any(self._is_in(endpoint, part) for part in self._openings.csrf_exempt)
-        if not requirements:
+        try:
+            requirement = _joined(levels)
+        except SetupError as error:
+            places = ", ".join(label.where for label in labels)
+            msg = f"endpoint {endpoint!r}: {error} ({places}): remove one of the labels"
+            raise SetupError(msg) from error
+        if requirement is None:
             is_open = any(self._is_in(endpoint, part) for part in self._openings.public)
             return Guard(PUBLIC if is_open else LOGIN, is_labelled=is_open, is_csrf_exempt=is_exempt)
-        requirement = requirements[0]
-        for other in requirements[1:]:
-            requirement = self._joined(endpoint, labels, requirement, other)
         owed = self._policy.ruled(requirement.permissions) - requirement.listed
         if requirement == LOGIN:
             requirement = LOGIN
         return Guard(requirement, frozenset(labels), owed, is_labelled=True, is_csrf_exempt=is_exempt)
 
-    @staticmethod
-    def _joined(endpoint: str, labels: list[Label], one: Requirement, other: Requirement) -> Requirement:
-        try:
-            return one.plus(other)
-        except SetupError as error:
-            places = ", ".join(label.where for label in labels)
-            msg = f"endpoint {endpoint!r}: {error} ({places}): remove one of the labels"
-            raise SetupError(msg) from error
+    def _require_declared(self, endpoint: str, labels: list[Label]) -> None:
+        for label in labels:
+            for name in self._policy.undeclared(label.requirement.permissions):
+                msg = f"endpoint {endpoint!r}: nobody declared permission {name!r} ({label.where}): {MEND_PERMISSION}"
+                raise SetupError(msg)
 
-    def _method_guards(self, endpoint: str, view: View, inherited: list[Label]) -> dict[str, Guard]:
+    def _method_guards(self, endpoint: str, view: View, outer: list[list[Label]]) -> dict[str, Guard]:
         view_class = getattr(view, "view_class", None)
         if view_class is None or not issubclass(view_class, MethodView):
             return {}
-        found = {}
-        for method in sorted(view_class.methods or ()):
-            handler = getattr(view_class, method.lower(), None)
-            if handler is None:
-                continue
-            labels = list(_labels(handler))
-            if labels or any(map(_flask_login_label, wrapped_chain(handler))):
-                found[method.upper()] = self._combine(endpoint, [*inherited, *labels], handler)
-        return found
+        names = sorted({*(name.upper() for name in view_class.methods or ()), "HEAD"})  # a head() is no part of get()
+        views = {name: found for name in names if (found := getattr(view_class, name.lower(), None)) is not None}
+        labels = {name: list(_labels(found)) for name, found in views.items()}
+        if not any(labels.values()):
+            return {}
+        return {name: self._combine(endpoint, [own, *outer]) for name, own in labels.items()}
 
     def _is_static(self, view: View) -> bool:
         """Recognise static files by the very function that Flask registered, never by name (rule 19)."""
@@ -191,7 +189,12 @@ class RouteTable:
 
     def _is_in(self, endpoint: str, part: Blueprint | str) -> bool:
         if isinstance(part, str):
-            return endpoint == part or endpoint.startswith(f"{part}.")
+            if part not in self._app.blueprints:
+                return endpoint == part
+            if part in self._app.view_functions:
+                msg = f"{part!r} is a blueprint and an endpoint: hand over the Blueprint itself, or rename one"
+                raise SetupError(msg)
+            return endpoint.startswith(f"{part}.")
         names = [name for name, blueprint in self._app.blueprints.items() if blueprint is part]
         return any(endpoint.startswith(f"{name}.") for name in names)
 
@@ -207,16 +210,26 @@ class RouteTable:
                 guard, error = Guard(LOGIN), str(fault)
             clash = self._clash(rule)
             methods = tuple(sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}))
-            row = RouteRow(rule.rule, methods, rule.endpoint, str(guard), guard.is_labelled, error or clash)
-            rows.append(row)
+            is_labelled = all(guard.of(method).is_labelled for method in methods or ("OPTIONS",))
+            rows.append(RouteRow(rule.rule, methods, rule.endpoint, str(guard), is_labelled, error or clash))
         return rows
+
+    def rule_faults(self) -> list[str]:
+        """Return what is wrong with the object rules: each narrows a permission that nobody declared."""
+        return [
+            f"the rule at {_place(rule)} narrows permission {name!r}, which nobody declared: {MEND_PERMISSION}"
+            for name, rule in self._policy.stray_rules()
+        ]
 
     def require_sound(self) -> None:
         """Check all routes at once.
 
         Raises:
-            SetupError: a label is lost or contradicts another, or a URL of ours is the host's too.
+            SetupError: a label is lost, contradicts another or asks for a permission that nobody declared, an object
+                rule narrows such a one, or a URL of ours is the host's too.
         """
+        for fault in self.rule_faults():
+            raise SetupError(fault)
         for row in self.rows():
             if row.error:
                 raise SetupError(row.error)
@@ -246,17 +259,39 @@ class RouteTable:
                         yield endpoint, f"{msg}: move it below the route decorator"
 
 
+def _place(function: View) -> str:
+    code = getattr(function, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(function)
+
+
 def _is_flasks_static(view: View | None) -> bool:
     """Tell whether a view is the lambda that Flask's constructor made for `static_folder`."""
     return getattr(view, "__code__", None) in Flask.__init__.__code__.co_consts
 
 
-def _labels(view: View) -> Iterable[Label]:
+def _labels(view: View) -> Iterator[Label]:
+    """Yield the labels of a view, outermost first; Flask-Login's decorators are labels too."""
     for function in wrapped_chain(view):
-        label = getattr(function, "__dict__", {}).get(LABEL)
-        if isinstance(label, Label):
-            yield label
+        for label in (
+            _FLASK_LOGIN.get(getattr(function, "__code__", None)),
+            getattr(function, "__dict__", {}).get(LABEL),  # its own, or one that `wraps` copied from further in
+        ):
+            if isinstance(label, Label):
+                yield label
 
 
-def _flask_login_label(function: View) -> Requirement | None:
-    return _FLASK_LOGIN.get(getattr(function, "__code__", None))
+def _joined(levels: list[list[Label]]) -> Requirement | None:
+    """Return what labels demand together, None where there are none.
+
+    Raises:
+        SetupError: they contradict each other.
+    """
+    joined: Requirement | None = None
+    seen: set[Label] = set()
+    for level in levels:
+        requirements = [label.requirement for label in dict.fromkeys(level) if label not in seen]
+        seen.update(level)
+        if requirements:
+            outer = reduce(Requirement.plus, requirements)
+            joined = outer if joined is None else joined.beneath(outer)
+    return joined

@@ -1,15 +1,46 @@
-"""How a request shows who it is: the session cookie, or a token scheme that a feature registers."""
+"""How a request shows who it is: by the session cookie, and by nothing else yet.
+
+Where a token is borne (`Authorization: Bearer`) the cookie does not count (rule 20).
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from flask_gatehouse.domain.sessions import Gone
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from flask_gatehouse.domain.sessions import Session
+    from flask_gatehouse.flows.services import Services
+    from flask_gatehouse.kernel.clock import Instant
 
 _BLANKS = " \t"
 """What RFC 6265 allows around a cookie's name; `str.strip()` would take more, and so make a foreign name ours."""
 TOKEN_SCHEMES = frozenset({"bearer"})
+
+
+def identify(
+    services: Services, environ: Mapping[str, Any], name: str, agent: str | None, now: Instant
+) -> tuple[Session, str] | None:
+    """Return the live session that a request shows, and its secret; None for a guest.
+
+    Args:
+        services: the wired domain objects.
+        environ: the WSGI environment.
+        name: the session cookie's whole name under this origin.
+        agent: the user agent, cleaned; None where the request says nothing of it and need not.
+        now: the present instant.
+    """
+    header = environ.get("HTTP_COOKIE")
+    if not header or has_token_scheme(environ):
+        return None
+    secret = cookie_value(header, name)
+    if not secret:
+        return None
+    found = services.sessions.load(secret, agent, now)
+    return None if isinstance(found, Gone) else (found, secret)
 
 
 def cookie_value(header: str, name: str) -> str:

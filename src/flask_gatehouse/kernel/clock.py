@@ -13,6 +13,9 @@ Instant = int
 """Microseconds since 1970-01-01T00:00Z."""
 
 _MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TOO_LATE = (datetime(9999, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+"""Past the last year that every time zone can show: what is stored must be shown again."""
 
 
 def micros(duration: timedelta) -> int:
@@ -39,7 +42,23 @@ def from_datetime(moment: datetime) -> Instant:
     if moment.tzinfo is None:
         msg = "a time needs its offset, for example 2030-01-31T12:00:00Z"
         raise ValueError(msg)
-    return micros(moment - datetime(1970, 1, 1, tzinfo=UTC))
+    return micros(moment - _EPOCH)
+
+
+def from_text(text: str) -> Instant:
+    """Return the instant that a text in ISO 8601 names.
+
+    Raises:
+        ValueError: it names none, lacks its offset, or lies after the year 9998; the text says how to write one.
+    """
+    msg = "Write it in ISO 8601 with its offset, such as 2030-01-31T12:00:00Z, in the year 9998 at the latest."
+    try:
+        instant = from_datetime(datetime.fromisoformat(text))
+    except ValueError as error:
+        raise ValueError(msg) from error
+    if instant >= _TOO_LATE:
+        raise ValueError(msg)
+    return instant
 
 
 class Clock:

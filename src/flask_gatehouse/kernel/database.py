@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import weakref
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import StaticPool
 
-from .errors import DatabaseUnavailableError
+from .errors import DatabaseUnavailableError, SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -112,13 +112,13 @@ class Database:
         engine: SQLAlchemy engine over SQLite or PostgreSQL (psycopg 3); possibly the host app's.
 
     Raises:
-        DatabaseUnavailableError: the engine is for another database.
+        SetupError: the engine is for another database.
     """
 
     def __init__(self, engine: Engine) -> None:
         if engine.dialect.name not in {"sqlite", "postgresql"}:
             msg = f"{engine.dialect.name} is not supported: use SQLite or PostgreSQL"
-            raise DatabaseUnavailableError(msg)
+            raise SetupError(msg)
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._is_memory = self.is_sqlite and _is_memory(engine.url)
         self.engine = _lending(engine) if self._is_memory else engine
@@ -170,7 +170,9 @@ class Database:
         """
         with self._translated(), self._exclusive_memory(), self.engine.connect() as connection:
             if self.is_sqlite and not self._is_memory:
-                connection.exec_driver_sql("BEGIN")
+                connection.begin()
+                if not _is_in_transaction(connection):
+                    connection.exec_driver_sql("BEGIN")
             elif not self.is_sqlite:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901 - the same connection
             yield connection
@@ -178,13 +180,16 @@ class Database:
     @contextmanager
     def _begun(self, connection: Connection) -> Iterator[None]:
         if not self.is_sqlite:
+            connection.execution_options(isolation_level="READ COMMITTED")  # whatever a host's engine is set to
             with connection.begin():
                 connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
                 yield
             return
-        raw = connection.connection.dbapi_connection
-        begin, commit, rollback = _sqlite_words(in_transaction=bool(raw and getattr(raw, "in_transaction", False)))
+        is_hosts = _is_in_transaction(connection)
+        begin, commit, rollback = _sqlite_words(in_transaction=is_hosts)
         with connection.begin():
+            if not is_hosts and _is_in_transaction(connection):  # a host's listener sent BEGIN, which takes no lock yet
+                connection.exec_driver_sql("COMMIT")
             connection.exec_driver_sql(begin)
             try:
                 yield
@@ -213,10 +218,7 @@ class Database:
     @contextmanager
     def _exclusive_memory(self) -> Iterator[None]:
         """An in-memory database is one connection for all threads."""
-        if not self._is_memory:
-            yield
-            return
-        with self._memory_lock:
+        with self._memory_lock if self._is_memory else nullcontext():
             yield
 
     @contextmanager
@@ -367,6 +369,10 @@ class _Holder:
 
     def __del__(self) -> None:
         self.close()
+
+
+def _is_in_transaction(connection: Connection) -> bool:
+    return bool(getattr(connection.connection.dbapi_connection, "in_transaction", False))
 
 
 def _sqlite_words(*, in_transaction: bool) -> tuple[str, str, str]:

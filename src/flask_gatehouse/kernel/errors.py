@@ -15,8 +15,8 @@ class SetupError(GatehouseError):
     """The app is wired in a way that would leave a hole, such as a label that is lost; the text names the line."""
 
 
-class UnsafeSettingsError(GatehouseError):
-    """The settings are readable but unsafe, so the app refuses to serve; `gatehouse check` names the mends."""
+class ForgottenObjectError(GatehouseError):
+    """A body that streams asked a guarded helper for an object and no `authorize()` followed: a bug of the view."""
 
 
 class DatabaseUnavailableError(GatehouseError):
@@ -54,7 +54,7 @@ class NameTaken(InvalidFieldError):  # noqa: N818 - the public face names it so
 
 
 class WeakPassword(InvalidFieldError):  # noqa: N818 - the public face names it so
-    """The password is too short or long, common, one's own name, or holds control characters."""
+    """The password is too short or long, common, one's own name or the service's, or holds control characters."""
 
     field = "password"
 

@@ -42,8 +42,8 @@ class Feature:
         name: the word in `GATEHOUSE_FEATURES`.
         needs: features that must be on as well.
         factors: second proofs it brings.
-        permissions: name → meaning, added to the policy.
-        blueprint: factory of its pages, or None.
+        permissions: name → meaning. Nothing reads it until the first feature that brings any is built.
+        blueprint: factory of its pages, or None. Nothing calls it until then either.
     """
 
     name: str

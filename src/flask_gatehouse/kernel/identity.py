@@ -34,6 +34,11 @@ class Proof:
     kind: str
 
 
+def renewed(proofs: tuple[Proof, ...], proof: Proof) -> tuple[Proof, ...]:
+    """Return the proofs with this one in place of the older one of its method, newest last."""
+    return (*(old for old in proofs if old.method != proof.method), proof)
+
+
 def assurance(proofs: tuple[Proof, ...]) -> int:
     """Return the authenticator assurance level (1 or 2) that these proofs give; 0 without any.
 

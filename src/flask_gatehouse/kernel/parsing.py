@@ -163,8 +163,8 @@ def _origin(word: str) -> str:
     return f"{parts.scheme}://{shown}:{parts.port}"
 
 
-def networks(value: object) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-    """Return CIDR networks; the word `none` is the empty list.
+def networks(value: object) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network | str, ...]:
+    """Return CIDR networks, the word `unix` as it is; the word `none` is the empty list.
 
     Raises:
         ValueError: one of them is no network.
@@ -173,9 +173,9 @@ def networks(value: object) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Netwo
     if found in {(), ("none",)}:
         return ()
     try:
-        return tuple(ipaddress.ip_network(word) for word in found)
+        return tuple(word if word == "unix" else ipaddress.ip_network(word) for word in found)
     except ValueError as error:
-        msg = f"must be none or networks such as 10.0.0.0/8 ({error})"
+        msg = f"must be none, unix or networks such as 10.0.0.0/8 ({error})"
         raise ValueError(msg) from error
 
 

@@ -6,7 +6,7 @@ All instants are microseconds since 1970 (`kernel.clock`). Secrets are never sto
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
@@ -27,7 +27,10 @@ from sqlalchemy import (
     event as sqlalchemy_event,
 )
 
-from .errors import SchemaOutdatedError
+from .errors import SchemaOutdatedError, SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 REVISION = "0002"
 VERSION_TABLE = "gatehouse_version"
@@ -153,7 +156,8 @@ counter = Table(
     Column("refunded_until", BigInteger, nullable=False, default=0),
     Column("judging", Integer, nullable=False, server_default="0"),
     Column("refused", Integer, nullable=False, server_default="0"),
-    Index("ix_gatehouse_counter_ends_at", "ends_at"),
+    Column("purge_at", BigInteger),
+    Index("ix_gatehouse_counter_purge_at", "purge_at"),
     comment="the throttle's counters",
 )
 
@@ -233,12 +237,27 @@ segment = Table(
 def mirror(host: MetaData) -> None:
     """Put `gatehouse_user` into a host's metadata, so that `ForeignKey("gatehouse_user.id")` resolves there.
 
-    The host's `create_all()` must not make it: that raises an error naming the mend (rule 35).
+    The host's `create_all()` must not make it, nor `drop_all()` drop it: they raise errors naming the mend (rule 35).
     """
     if user.name in host.tables:
         return
     mirrored = user.to_metadata(host)
     sqlalchemy_event.listen(mirrored, "before_create", _refuse_to_create)
+    sqlalchemy_event.listen(mirrored, "before_drop", _refuse_to_drop)
+    sqlalchemy_event.listen(host, "before_drop", _refuse_to_drop_all)  # before the first of the host's own tables goes
+
+
+def _refuse_to_drop_all(_host: MetaData, _connection: Any, *, tables: Iterable[Table], **_kwargs: Any) -> None:
+    if any(table.name == user.name for table in tables):
+        _refuse_to_drop()
+
+
+def _refuse_to_drop(*_args: Any, **_kwargs: Any) -> None:
+    msg = (
+        "drop_all() would drop gatehouse_user with all its users: drop your own tables by name, "
+        'db.metadata.drop_all(db.engine, [t for t in db.metadata.sorted_tables if not t.name.startswith("gatehouse_")])'
+    )
+    raise SetupError(msg)
 
 
 def _refuse_to_create(*_args: Any, **_kwargs: Any) -> None:

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 PREFIX = "GATEHOUSE_"
 MIN_SECRET_LENGTH = 32
 MINUTE = timedelta(minutes=1)
-ARGON2_FLOOR_KIB = 19456
+ARGON2_FLOOR_KIB, ARGON2_ONE_PASS_KIB = 19456, 47104
+"""OWASP's pairs: 19456 KiB with two passes, 47104 KiB with one."""
 SHORTEST_PASSWORD, LONGEST_MINIMUM = 8, 64
 """NIST SP 800-63B 3.1.1.2: 8 at least; passwords of 64 must be possible."""
 ADMIN_FRESH = timedelta(minutes=5)
 STRICT_ADMIN_ABSOLUTE = timedelta(hours=8)
+FLASKS_SECRETS = frozenset({"SECRET_KEY", "SECRET_KEY_FALLBACKS"})
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -57,8 +59,10 @@ class Settings:
         "Where the app is served, such as `https://app.example`. Source of all links, the Origin check and the "
         "cookies' form; other Hosts get 400. Required outside debug and tests.",
     )
-    trusted_proxies: tuple[Network, ...] = _setting(
-        parsing.networks, (), "Networks whose `X-Forwarded-For` is believed; `none` or CIDRs."
+    trusted_proxies: tuple[Network | str, ...] = _setting(
+        parsing.networks,
+        (),
+        "Whose `X-Forwarded-For` is believed: `none`, or CIDRs, and `unix` for a proxy that connects by a unix socket.",
     )
     database_url: str = _setting(
         parsing.database_url,
@@ -93,13 +97,14 @@ class Settings:
     session_absolute: timedelta = _setting(
         parsing.duration,
         timedelta(hours=24),
-        "A session older than this has ended, used or not.",
+        "A session whose last proof is older than this has ended, used or not.",
         strict=timedelta(hours=12),
     )
     session_protection: str = _setting(
         parsing.one_of("strong", "basic", "none"),
         "strong",
         "`strong`: a request with another user agent than at login (versions apart) is refused; `basic`: not fresh.",
+        strict="strong",
     )
     max_sessions: int = _setting(parsing.whole, 20, "Live sessions of one user; the oldest ends when one more begins.")
     admin_idle: timedelta = _setting(
@@ -112,7 +117,10 @@ class Settings:
         strict=timedelta(minutes=5),
     )
     remember: timedelta = _setting(
-        parsing.duration, timedelta(0), 'Life of a session with "remember me", its idle limit too; `0`: no such box.'
+        parsing.duration,
+        timedelta(0),
+        'Life of a session with "remember me", its idle limit too; `0`: no such box.',
+        strict=timedelta(0),
     )
     throttle: str = _setting(
         parsing.one_of("on", "off"),
@@ -131,8 +139,20 @@ class Settings:
     first_user_admin: bool = _setting(
         parsing.flag,
         default=False,
-        meaning="Demo only: the first user to register becomes administrator, once and for all.",
+        meaning="The first user to register becomes administrator, once: from loopback, elsewhere with the code that "
+        "`gatehouse demo` prints. Made for the demo: elsewhere run `gatehouse init --admin NAME`.",
     )
+
+    @property
+    def admin_absolute(self) -> timedelta:
+        """`SESSION_ABSOLUTE` of administrators: at most 8 hours under `strict`."""
+        is_strict = self.profile == "strict"
+        return min(self.session_absolute, STRICT_ADMIN_ABSOLUTE) if is_strict else self.session_absolute
+
+    @property
+    def admin_fresh(self) -> timedelta:
+        """`FRESH` of administrators and of factor changes: at most 5 minutes."""
+        return min(self.fresh, ADMIN_FRESH)
 
     def __repr__(self) -> str:
         """Hide all values: the secret is among them."""
@@ -220,8 +240,11 @@ def _given(sources: tuple[Mapping[str, object], ...]) -> Iterator[tuple[str, obj
 def _file_text(key: str, path: object) -> str:
     try:
         return Path(str(path)).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{key}: the file cannot be read ({type(error).__name__})"
+    except OSError as error:
+        msg = f"{key}: cannot read {path}: {error.strerror}; mend the path or its mode"
+        raise SettingsError(msg) from error
+    except UnicodeDecodeError as error:
+        msg = f"{key}: {path} is not UTF-8; write its text anew as UTF-8"
         raise SettingsError(msg) from error
 
 
@@ -233,15 +256,24 @@ def _parsed(key: str, parse: Callable[[object], Any], value: object) -> Any:
         raise SettingsError(msg) from error
 
 
-def problems(settings: Settings, config: Mapping[str, object], *, relaxed: bool) -> list[Problem]:
+def as_told(config: Mapping[str, object]) -> dict[str, object]:
+    """Return what a config says of our settings at the moment they are read, for `problems()` to compare later."""
+    return {key: value for key, value in config.items() if key.startswith(PREFIX) or key in FLASKS_SECRETS}
+
+
+def problems(
+    settings: Settings, config: Mapping[str, object], *, relaxed: bool, told: Mapping[str, object] | None = None
+) -> list[Problem]:
     """Return what makes these settings unsafe to serve with.
 
     Args:
         settings: the settings.
         config: the Flask app's config, for the keys of Flask, Flask-Login and Flask-WTF that could weaken ours.
         relaxed: `app.debug or app.testing`.
+        told: `as_told()` of the config when the settings were read; what differs by now came too late.
     """
     found = list(_always(settings, config, testing=bool(config.get("TESTING"))))
+    found += _set_too_late(told, config, relaxed=relaxed) if told is not None else ()
     if not relaxed:
         found += _outside_debug_and_tests(settings)
     return found
@@ -251,6 +283,8 @@ def _always(settings: Settings, config: Mapping[str, object], *, testing: bool) 
     yield from _own(settings, testing=testing)
     if config.get("WTF_CSRF_ENABLED") is False and not testing:
         yield Problem("WTF_CSRF_ENABLED", "False leaves every form open to other sites: remove it")
+    if config.get("WTF_CSRF_FIELD_NAME", "csrf_token") != "csrf_token":
+        yield Problem("WTF_CSRF_FIELD_NAME", "the token is bound to its session under the name csrf_token: remove it")
     if config.get("LOGIN_DISABLED") and not testing:
         yield Problem("LOGIN_DISABLED", "opens every page: remove it")
     if config.get("SESSION_COOKIE_HTTPONLY") is False:
@@ -261,16 +295,30 @@ def _always(settings: Settings, config: Mapping[str, object], *, testing: bool) 
         yield Problem("SESSION_COOKIE_SAMESITE", "'None' sends the session along from other sites: remove it")
 
 
+def _set_too_late(told: Mapping[str, object], config: Mapping[str, object], *, relaxed: bool) -> Iterator[Problem]:
+    """Find what was set after `Gatehouse(app)` had read the settings: it looks as if it counted."""
+    now = as_told(config)
+    for key in sorted(told.keys() | now.keys()):
+        is_spared = key in FLASKS_SECRETS and (relaxed or f"{PREFIX}{key}" in now)
+        if told.get(key) != now.get(key) and not is_spared:
+            yield Problem(key, "was changed after Gatehouse(app) had read it: set it before, or call init_app() later")
+
+
 def _own(settings: Settings, *, testing: bool) -> Iterator[Problem]:
     for origin in settings.origins:
         if origin.startswith("http://") and not is_loopback(urlsplit(origin).netloc):
             yield Problem("GATEHOUSE_ORIGINS", f"{origin} is plain HTTP off loopback: serve it as https://")
-    if not all((settings.session_absolute, settings.session_idle, settings.admin_idle)):
-        yield Problem("GATEHOUSE_SESSION_ABSOLUTE", "sessions need an idle and an absolute end: set all above zero")
+    for name in ("session_absolute", "session_idle", "admin_idle"):
+        if not getattr(settings, name):
+            yield Problem(PREFIX + name.upper(), "0 leaves sessions without an end: set it above zero")
     if settings.max_sessions < 1:
         yield Problem("GATEHOUSE_MAX_SESSIONS", "must be 1 or more")
-    if settings.argon2[0] < ARGON2_FLOOR_KIB and not testing:
-        yield Problem("GATEHOUSE_ARGON2", f"memory below {ARGON2_FLOOR_KIB} KiB: set {ARGON2_FLOOR_KIB},2,1 or more")
+    memory, passes, _ = settings.argon2
+    if memory < (ARGON2_FLOOR_KIB if passes > 1 else ARGON2_ONE_PASS_KIB) and not testing:
+        text = f"memory below {ARGON2_FLOOR_KIB} KiB, or {ARGON2_ONE_PASS_KIB} KiB for a single pass"
+        yield Problem("GATEHOUSE_ARGON2", f"{text}: set {ARGON2_FLOOR_KIB},2,1 or more")
+    if any(not isinstance(proxy, str) and not proxy.prefixlen for proxy in settings.trusted_proxies):
+        yield Problem("GATEHOUSE_TRUSTED_PROXIES", "a network of all addresses lets all name theirs: name your proxies")
     if not SHORTEST_PASSWORD <= settings.password_min <= LONGEST_MINIMUM:
         yield Problem("GATEHOUSE_PASSWORD_MIN", f"must be {SHORTEST_PASSWORD} to {LONGEST_MINIMUM}")
     if settings.login_name != "username":
@@ -289,12 +337,46 @@ def _outside_debug_and_tests(settings: Settings) -> Iterator[Problem]:
         yield Problem("GATEHOUSE_ORIGINS", "missing: set where the app is served, such as https://app.example")
     if settings.profile == "strict" and len(settings.pepper) < MIN_SECRET_LENGTH:
         yield Problem("GATEHOUSE_PEPPER", f"the strict profile needs one: set the output of {mend}")
+    if settings.profile == "strict":
+        yield from _looser_than_strict(settings)
     if settings.throttle == "off":
         yield Problem("GATEHOUSE_THROTTLE", "off outside debug and tests: remove it")
     for name in ("session_idle", "session_absolute", "admin_idle", "fresh", "remember"):
         value = getattr(settings, name)
-        if value < MINUTE and not (name == "remember" and not value):
+        if value < MINUTE and (value or name == "fresh"):  # of the others 0 is refused everywhere, or means none
             yield Problem(PREFIX + name.upper(), "under a minute outside debug and tests: set 60 or more")
+
+
+def _looser_than_strict(settings: Settings) -> Iterator[Problem]:
+    """Find values that take back what the profile promises."""
+    for item in fields(Settings):
+        bound, value = item.metadata["strict"], getattr(settings, item.name)
+        if bound is not None and _is_looser(value, bound):
+            shown = ",".join(map(str, bound)) if isinstance(bound, tuple) else bound
+            yield Problem(PREFIX + item.name.upper(), f"looser than the strict profile ({shown}): remove it")
+
+
+def _is_looser(value: Any, bound: Any) -> bool:
+    if isinstance(bound, timedelta):
+        return bool(value > bound)
+    if isinstance(bound, tuple):  # Argon2: memory and passes; lanes make it neither stronger nor weaker
+        return any(mine < least for mine, least in zip(value[:2], bound[:2], strict=True))
+    return bool(value < bound) if isinstance(bound, int) else value != bound
+
+
+def out_of_place(settings: Settings, *, relaxed: bool) -> Iterator[Problem]:
+    """Yield what is no reason to refuse to serve, and yet not what its owner may think.
+
+    Args:
+        settings: the settings.
+        relaxed: `app.debug or app.testing`.
+    """
+    for name in ("valkey_url", "mail_url", "mail_sender"):
+        if getattr(settings, name):
+            yield Problem(PREFIX + name.upper(), "not used by this release: remove it")
+    if settings.first_user_admin and not relaxed:
+        text = "made for the demo: remove it, and run gatehouse init --admin NAME"
+        yield Problem(f"{PREFIX}FIRST_USER_ADMIN", text)
 
 
 def is_loopback(netloc: str) -> bool:

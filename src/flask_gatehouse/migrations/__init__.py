@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from flask_gatehouse.kernel.database import Database
+
+_ALEMBIC = threading.Lock()
+"""Alembic's `context` is one for the whole process: two apps that upgrade at once would mix up their databases."""
 
 log = logging.getLogger("flask_gatehouse.database")
 
@@ -61,7 +65,8 @@ def upgrade(database: Database) -> None:
             return
         setup = config()
         setup.attributes["connection"] = connection
-        command.upgrade(setup, "head")
+        with _ALEMBIC:
+            command.upgrade(setup, "head")
     log.info("the database is at revision %s", REVISION)
 
 

@@ -10,12 +10,13 @@ from flask_gatehouse.kernel.clock import as_text
 
 from . import account, admin, login
 from .browsers import browser_name
+from .shown import BIGGEST_ID
 
 if TYPE_CHECKING:
     from flask.typing import RouteCallable
 
     from flask_gatehouse.kernel.settings import Settings
-BIGGEST_ID = 2**63 - 1
+
 USER = f"/users/<int(max={BIGGEST_ID}):user_id>"
 
 PAGES: tuple[tuple[str, str, RouteCallable], ...] = (

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from flask import flash, request, url_for
 
 from flask_gatehouse.domain import passwords, users
-from flask_gatehouse.domain.audit import KINDS
-from flask_gatehouse.domain.passwords.rules import GUIDANCE
 from flask_gatehouse.flows import account, revoke
 from flask_gatehouse.flows.outcomes import Refused
 from flask_gatehouse.http.context import here, services, wired
@@ -19,47 +15,14 @@ from flask_gatehouse.http.flask_login import leave, renew
 from flask_gatehouse.http.labels import fresh_login_required, login_required
 from flask_gatehouse.http.origin import next_target
 from flask_gatehouse.http.respond import done, invalid, message, page, refused
-from flask_gatehouse.kernel.identity import Identity
 
 from . import forms
+from .shown import BIGGEST_ID, PER_PAGE, own_entry, password_help, present_identity
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
-    from flask_gatehouse.domain.audit import Entry
-    from flask_gatehouse.kernel.clock import Instant
-
-PER_PAGE = 50
-BIGGEST_ID = 2**63 - 1
 _PUBLIC_ID = re.compile(r"[0-9a-f]{16}")
-
-
-@dataclass(frozen=True, slots=True)
-class ShownEntry:
-    """A row of the audit log as a page shows it.
-
-    Attributes:
-        text: what happened, in a sentence.
-        actor: who did it, where that is somebody else.
-        reason: what was given as the reason.
-    """
-
-    at: Instant
-    text: str
-    actor: str
-    address: str
-    agent: str
-    reason: str = ""
-
-
-def present_identity() -> Identity:
-    """Return who is asking, on a page whose label demands a login."""
-    return cast("Identity", here().identity)
-
-
-def password_help() -> dict[str, Any]:
-    """Return what pages that choose a password say about it (NIST SP 800-63B 3.1.1.2)."""
-    return {"guidance": GUIDANCE, "password_min": services().settings.password_min}
 
 
 @login_required
@@ -110,7 +73,7 @@ def change_password() -> ResponseReturnValue:
 
 @login_required
 def security() -> ResponseReturnValue:
-    """Show what protects the account; who comes from a route that demands a second factor is told so."""
+    """Show what protects the account; who may come from a route that demands a second factor is told so."""
     user_id, held = present_identity().user_id, services()
     with held.reading() as connection:
         changed_at = passwords.find_changed_at(connection, user_id)
@@ -154,7 +117,7 @@ def end_others() -> ResponseReturnValue:
 @fresh_login_required
 def end_all() -> ResponseReturnValue:
     """End all sessions of one's own, the present one too."""
-    ended = revoke.all_own(services(), present_identity(), here().source)
+    ended = revoke.all_own(services(), present_identity(), here().source, device=here().device)
     return _left(f"{_sessions(ended)} ended. Log in again.", ended)
 
 
@@ -180,19 +143,4 @@ def activity() -> ResponseReturnValue:
         found = held.audit.search(connection, user_id=user_id, before=before, limit=PER_PAGE + 1)
     shown = found[:PER_PAGE]
     older = shown[-1].id if len(found) > PER_PAGE else 0
-    return page("activity.html", entries=[_own_entry(entry, user_id) for entry in shown], before=older)
-
-
-def _own_entry(entry: Entry, user_id: int) -> ShownEntry:
-    """Leave out where somebody else was when they acted on this account, and why they say they did."""
-    if entry.actor_id in {None, user_id}:
-        actor = "" if entry.actor_id == user_id or entry.actor == "guest" else entry.actor
-        return ShownEntry(entry.at, KINDS[entry.kind], actor, entry.address, entry.agent)
-    return ShownEntry(entry.at, KINDS[entry.kind], "an administrator", "", "")
-
-
-def full_entry(entry: Entry, user_id: int) -> ShownEntry:
-    """Return a row as administrators see it."""
-    actor = "" if entry.actor_id == user_id or entry.actor == "guest" else entry.actor
-    detail = json.loads(entry.detail) if entry.detail else {}
-    return ShownEntry(entry.at, KINDS[entry.kind], actor, entry.address, entry.agent, str(detail.get("reason", "")))
+    return page("activity.html", entries=[own_entry(entry, user_id) for entry in shown], before=older)

@@ -16,7 +16,7 @@ from flask_gatehouse.http.rights import can
 from flask_gatehouse.kernel.identity import Actor
 
 from . import forms
-from .account import full_entry, present_identity
+from .shown import PER_PAGE, full_entry, present_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from flask_gatehouse.domain.users import UserRecord
 
-PER_PAGE = 50
 RECENT = 20
 
 FORMS: dict[str, type[forms.GatehouseForm]] = {

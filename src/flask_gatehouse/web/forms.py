@@ -6,8 +6,6 @@ it is sent once, and holds no control characters, which PostgreSQL could not eve
 
 from __future__ import annotations
 
-import unicodedata
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flask import request
@@ -15,7 +13,8 @@ from flask_wtf import FlaskForm
 from wtforms import BooleanField, EmailField, Field, PasswordField, StringField
 from wtforms.validators import EqualTo, InputRequired, StopValidation, ValidationError
 
-from flask_gatehouse.kernel.clock import from_datetime
+from flask_gatehouse.kernel.clock import from_text
+from flask_gatehouse.kernel.text import has_control
 
 if TYPE_CHECKING:
     from typing import Self
@@ -28,7 +27,6 @@ CONTROL = "Control characters cannot be taken."
 MISSING = "Fill this in."
 DIFFERENT = "The two passwords differ."
 REPEATED = "This was sent more than once."
-LAST_YEAR = 9998
 
 NAME = {"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}
 PRESENT = {"autocomplete": "current-password"}
@@ -51,7 +49,7 @@ class _OneLine(Field):
             StopValidation: there is one.
         """
         del form
-        if any(unicodedata.category(character) in {"Cc", "Cs"} for character in self.data):
+        if has_control(self.data):
             raise StopValidation(CONTROL)
 
 
@@ -191,13 +189,12 @@ class GrantForm(ReasonForm):
         """Read the end of the grant.
 
         Raises:
-            ValidationError: it is no moment in ISO 8601.
+            ValidationError: it is no moment in ISO 8601 that can be shown again.
         """
         try:
-            self.until_at = _instant(field.data) if field.data else None
-        except (ValueError, OverflowError):
-            text = "Give a moment in ISO 8601 with its offset, such as 2030-01-31T12:00:00Z."
-            raise ValidationError(text) from None
+            self.until_at = from_text(field.data) if field.data else None
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
 
 
 class WithdrawForm(TakingForm):
@@ -211,10 +208,3 @@ class SearchForm(GatehouseForm):
 
     search = Line("Name begins with")
     after = Line("After")
-
-
-def _instant(text: str) -> Instant:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is not None and moment.astimezone(UTC).year > LAST_YEAR:
-        raise OverflowError
-    return from_datetime(moment)

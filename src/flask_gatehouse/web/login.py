@@ -17,10 +17,12 @@ from flask_gatehouse.http.origin import is_direct_loopback, next_target
 from flask_gatehouse.http.respond import done, invalid, message, page, refused
 
 from . import forms
-from .account import password_help, present_identity
+from .shown import password_help, present_identity
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
+
+    from flask_gatehouse.domain.sessions import Issued
 
 WRONG_CODE = "This is not the code that the program printed."
 WRONG_ANSWER = "This code is wrong, used or out of date."
@@ -85,13 +87,18 @@ def log_in() -> ResponseReturnValue:
     if isinstance(outcome, MustReplace):
         flash("This was a temporary password. Choose your own.", "info")
         return done(url_for("gatehouse.reset_password", token=outcome.link_secret))
-    establish(outcome)
+    return _inside(outcome)
+
+
+def _inside(issued: Issued) -> ResponseReturnValue:
+    establish(issued)
+    here().know_browser()
     return done(next_target(services().settings.after_login))
 
 
 def _attempt(*, is_remembered: bool = False) -> login.Attempt:
     state = here()
-    return login.Attempt(state.source, state.carried(), state.previous, is_remembered)
+    return login.Attempt(state.source, state.carried(), state.previous, is_remembered, state.device)
 
 
 @public
@@ -110,8 +117,7 @@ def answer_factor() -> ResponseReturnValue:
         if outcome.reason is Refusal.GONE:
             return message(410, "This login has ended", "It waited too long for its second factor. Log in again.")
         return refused(_worded(outcome, WRONG_ANSWER), "factor.html", form=form, **context)
-    establish(outcome)
-    return done(next_target(services().settings.after_login))
+    return _inside(outcome)
 
 
 def _worded(outcome: Refused, text: str) -> Refused:
@@ -156,10 +162,12 @@ def choose_password(token: str) -> ResponseReturnValue:
         return page("reset_password.html", form=form, **context)
     if not form.validate():
         return invalid(form, "reset_password.html", **context)
-    outcome = reset_password.complete(services(), token, form.password.data, here().source)
+    state = here()
+    outcome = reset_password.complete(services(), token, form.password.data, state.source, device=state.device)
     if isinstance(outcome, Refused):
         if outcome.reason is Refusal.GONE:
             return message(410, ENDED_TITLE, ENDED)
         return refused(outcome, "reset_password.html", form=form, **context)
+    state.know_browser()
     flash("Your new password is saved. Please log in.", "success")
     return done(url_for("gatehouse.login"))

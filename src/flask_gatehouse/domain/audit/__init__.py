@@ -78,6 +78,8 @@ KINDS: Mapping[str, str] = {
     "login.delayed": "Wrong passwords in a row put the account into its delay.",
     "login.throttled": "The first attempt of a window that was refused for its address.",
     "login.temporary": "A temporary password was used up; a link to choose a new one was made.",
+    "failures.overflowed": "Failures of so many names or addresses that further ones are only counted for a while.",
+    "failures.counted": "What was only counted in a window that has ended.",
     "logout": "A user logged out.",
     "session.ended": "Sessions were ended by their user, an administrator, a command or the cap.",
     "step_up.succeeded": "A user proved the password again.",

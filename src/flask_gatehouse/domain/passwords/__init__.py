@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, update
 from flask_gatehouse.kernel.database import insert_into
 from flask_gatehouse.kernel.schema import ACTIVE, password, user
 
-from .hashing import Hasher, HashingPool, Verdict, scheme_of
+from .hashing import Hasher, Hashing, HashingPool, Verdict, scheme_of
 from .rules import PasswordRules, normalised
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Credential",
     "Hasher",
+    "Hashing",
     "HashingPool",
     "PasswordRules",
     "Verdict",
@@ -98,7 +99,8 @@ def lock_credential(connection: Connection, user_id: int, also: int | None = Non
             each other.
     """
     ids = {user_id} if also is None else {user_id, also}
-    connection.execute(select(user.c.id).where(user.c.id.in_(sorted(ids))).order_by(user.c.id).with_for_update())
+    query = select(user.c.id).where(user.c.id.in_(sorted(ids))).order_by(user.c.id)
+    connection.execute(query.with_for_update(key_share=True))  # as `users.find`
     return find_credential_of(connection, user_id)
 
 

@@ -9,9 +9,10 @@ import threading
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from enum import Enum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -20,7 +21,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 from flask_gatehouse.kernel.errors import HashingBusyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 T = TypeVar("T")
 WAIT_SECONDS = 5.0
@@ -28,6 +29,7 @@ WAITING_PLACES = 2
 RESERVED_PLACES = 1
 NICENESS = 5
 _WERKZEUG = ("scrypt:", "pbkdf2:")
+_pools: WeakSet[HashingPool] = WeakSet()
 
 
 class Verdict(Enum):
@@ -49,10 +51,13 @@ class HashingPool:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pid = 0
-        self._taken = 0
         self._executor: ThreadPoolExecutor | None = None
+        self.after_fork()
+        _pools.add(self)
+
+    def after_fork(self) -> None:
+        """Begin anew in a child: the parent's thread is not there, and its places are not taken."""
+        self._lock, self._taken, self._executor = threading.Lock(), 0, None
 
     def run(self, work: Callable[[], T], *, is_inside: bool = False) -> T:
         """Run the work in the pool and return its result.
@@ -64,7 +69,68 @@ class HashingPool:
         Raises:
             HashingBusyError: no place to wait, or not done within 5 s.
         """
-        future = self._submit(work, is_inside=is_inside)
+        with self.place(is_inside=is_inside) as place:
+            return place.run(work)
+
+    def is_full(self, *, is_inside: bool = False) -> bool:
+        """Tell whether no place is free at the moment."""
+        return self._taken >= _places(is_inside=is_inside)
+
+    @contextmanager
+    def place(self, *, is_inside: bool = False) -> Iterator[Place]:
+        """Take a place, for all that one attempt hashes; work that is still running keeps it until it is done.
+
+        Args:
+            is_inside: for people with a live session and for known browsers; one place is kept for them.
+
+        Raises:
+            HashingBusyError: no place is free.
+        """
+        with self._lock:
+            if self._taken >= _places(is_inside=is_inside):
+                msg = "all places of the hashing pool are taken"
+                raise HashingBusyError(msg)
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(1, "gatehouse-hash", initializer=_lower_priority)
+            self._taken += 1
+            taken = Place(self._executor)
+        try:
+            yield taken
+        finally:
+            taken.when_done(self._release)
+
+    def _release(self) -> None:
+        with self._lock:
+            self._taken -= 1
+
+
+def _after_fork() -> None:
+    for pool in _pools:
+        pool.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _places(*, is_inside: bool) -> int:
+    return 1 + WAITING_PLACES + (RESERVED_PLACES if is_inside else 0)
+
+
+class Place:
+    """A place in the pool, for one attempt."""
+
+    def __init__(self, executor: ThreadPoolExecutor) -> None:
+        self._executor = executor
+        self._future: Future[Any] | None = None
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Run the work and return its result.
+
+        Raises:
+            HashingBusyError: not done within 5 s.
+        """
+        future = self._executor.submit(work)
+        self._future = future
         try:
             return future.result(timeout=WAIT_SECONDS)
         except FutureTimeoutError as error:
@@ -72,28 +138,12 @@ class HashingPool:
             msg = "hashing took too long"
             raise HashingBusyError(msg) from error
 
-    def _submit(self, work: Callable[[], T], *, is_inside: bool) -> Future[T]:
-        places = 1 + WAITING_PLACES + (RESERVED_PLACES if is_inside else 0)
-        with self._lock_of_this_process():
-            if self._taken >= places:
-                msg = "all places of the hashing pool are taken"
-                raise HashingBusyError(msg)
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(1, "gatehouse-hash", initializer=_lower_priority)
-            self._taken += 1
-            future = self._executor.submit(work)
-        future.add_done_callback(self._release)
-        return future
-
-    def _lock_of_this_process(self) -> threading.Lock:
-        if self._pid != os.getpid():
-            self._lock, self._executor, self._taken = threading.Lock(), None, 0
-            self._pid = os.getpid()
-        return self._lock
-
-    def _release(self, _future: Future[T]) -> None:
-        with self._lock:
-            self._taken -= 1
+    def when_done(self, release: Callable[[], None]) -> None:
+        """Release the place: now, or when work that took too long has ended."""
+        if self._future is None or self._future.done():
+            release()
+        else:
+            self._future.add_done_callback(lambda _: release())
 
 
 def _lower_priority() -> None:
@@ -119,13 +169,31 @@ class Hasher:
         self._mark = f"pepper:{hashlib.sha256(b'gatehouse ' + self._pepper).hexdigest()[:8]}:" if pepper else ""
         self._dummy: str | None = None
 
+    def is_busy(self, *, is_inside: bool = False) -> bool:
+        """Tell whether an attempt that came now would be turned away."""
+        return self._pool.is_full(is_inside=is_inside)
+
+    @contextmanager
+    def place(self, *, is_inside: bool = False) -> Iterator[Hashing]:
+        """Take a place in the pool before anything is charged: who finds none has spent nothing.
+
+        Args:
+            is_inside: for people with a live session and for known browsers; one place is kept for them.
+
+        Raises:
+            HashingBusyError: no place is free.
+        """
+        with self._pool.place(is_inside=is_inside) as place:
+            yield Hashing(self, place)
+
     def hash(self, value: str, *, is_inside: bool = False) -> str:
         """Return the digest of a normalised password.
 
         Raises:
             HashingBusyError: the pool is full.
         """
-        return self._pool.run(lambda: self._hash(value), is_inside=is_inside)
+        with self.place(is_inside=is_inside) as place:
+            return place.hash(value)
 
     def verify(self, digest: str | None, value: str, *, is_inside: bool = False) -> Verdict:
         """Check a normalised password; without a digest do the same work and say `WRONG`.
@@ -133,7 +201,8 @@ class Hasher:
         Raises:
             HashingBusyError: the pool is full.
         """
-        return self._pool.run(lambda: self._verify(digest, value), is_inside=is_inside)
+        with self.place(is_inside=is_inside) as place:
+            return place.verify(digest, value)
 
     def imitate(self, digests: Iterable[str]) -> None:
         """Make the dummy of the scheme and cost that most of these digests have (rule 9)."""
@@ -190,6 +259,30 @@ class Hasher:
         if scheme.startswith(_WERKZEUG):
             return generate_password_hash(_nothing(), method=scheme)
         return self._mark + _argon2_like(scheme).hash(self._seasoned(_nothing()))
+
+
+class Hashing:
+    """What one attempt hashes, in the place it has taken."""
+
+    def __init__(self, hasher: Hasher, place: Place) -> None:
+        self._hasher = hasher
+        self._place = place
+
+    def hash(self, value: str) -> str:
+        """Return the digest of a normalised password.
+
+        Raises:
+            HashingBusyError: not done within 5 s.
+        """
+        return self._place.run(lambda: self._hasher._hash(value))  # noqa: SLF001 - the two are one
+
+    def verify(self, digest: str | None, value: str) -> Verdict:
+        """Check a normalised password; without a digest do the same work and say `WRONG`.
+
+        Raises:
+            HashingBusyError: not done within 5 s.
+        """
+        return self._place.run(lambda: self._hasher._verify(digest, value))  # noqa: SLF001 - the two are one
 
 
 def _nothing() -> str:

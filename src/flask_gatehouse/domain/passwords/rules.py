@@ -9,8 +9,11 @@ from functools import cache
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from flask_gatehouse.kernel.errors import WeakPassword
+from flask_gatehouse.kernel.text import has_control
 
 MAX_LENGTH = 1024
+LONGEST_TYPED = 3 * MAX_LENGTH
+"""Code points as typed: NFC makes one of three at most."""
 SHORTEST_EVER = 8
 GUIDANCE = (
     "Use a phrase of several words, or let your password manager make one. "
@@ -19,7 +22,13 @@ GUIDANCE = (
 
 
 def normalised(password: str) -> str:
-    """Return the password in NFC, the form that is hashed and compared (NIST SP 800-63B 3.1.1.2)."""
+    """Return the password in NFC, the form that is hashed and compared (NIST SP 800-63B 3.1.1.2).
+
+    One that is far too long becomes another that is too long: composing many marks takes time by the square of their
+    number, and all threads wait for it.
+    """
+    if len(password) > LONGEST_TYPED:
+        return "x" * (MAX_LENGTH + 1)
     return unicodedata.normalize("NFC", password)
 
 
@@ -55,7 +64,7 @@ class PasswordRules:
             WeakPassword: it breaks a rule; the text says which, and never repeats the password.
         """
         value = normalised(password)
-        if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
+        if has_control(value):
             msg = "Control characters cannot be part of a password."
             raise WeakPassword(msg)
         if len(value) < self.shortest:
@@ -65,7 +74,10 @@ class PasswordRules:
             msg = f"Too long: {MAX_LENGTH} characters at most."
             raise WeakPassword(msg)
         folded = value.casefold()
-        if folded in common_passwords() or folded in self.context_words:
+        if folded in self.context_words:
+            msg = f"This is the name of this service: choose another. {GUIDANCE}"
+            raise WeakPassword(msg)
+        if folded in common_passwords():
             msg = f"This is a commonly used password: choose another. {GUIDANCE}"
             raise WeakPassword(msg)
         own = {username.casefold(), (email or "").casefold(), (email or "").partition("@")[0].casefold()} - {""}

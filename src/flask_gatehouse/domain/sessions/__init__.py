@@ -57,7 +57,7 @@ class Lifetimes:
 
     Attributes:
         idle: unused for this long, it has ended.
-        absolute: this long after the last full login, it has ended.
+        absolute: this long after its last proof, it has ended, used or not.
         admin_idle: `idle` of administrators.
         admin_absolute: `absolute` of administrators.
         remember: idle and absolute life with "remember me"; 0 when there is none.
@@ -280,14 +280,6 @@ class Sessions:
         if not self.store.rotate(connection, changed, secret_digest(secret), with_data=data is not None):
             return None
         return Issued(secret, session.public_id, session.user_id, session.is_remembered, ended)
-
-    def owner(self, connection: Connection, secret: str) -> int | None:
-        """Return whose session a secret opens, or None."""
-        return self.store.owner(connection, secret_digest(secret)) if secret else None
-
-    def end_by_secret(self, connection: Connection, secret: str) -> bool:
-        """Delete the session of a secret."""
-        return self.store.drop_by_digest(connection, secret_digest(secret))
 
 
 def row_proven_at(row: SessionRow) -> Instant:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PURGED_AT_ONCE = 20
 KNOWN_RIGHTS = 4096
-Rights = tuple[tuple[str, ...], frozenset[str], bool, int]
+JoinedRights = tuple[tuple[str, ...], frozenset[str], bool, int]
 """Roles, permissions, whether `admin` is among them, and the earliest end of a grant."""
 
 
@@ -98,7 +98,7 @@ class SqlSessions:
 
     def __init__(self, database: Database, code_roles: Mapping[str, frozenset[str]]) -> None:
         self._code_roles = code_roles
-        self._known_rights: dict[tuple[Any, ...], Rights] = {}
+        self._known_rights: dict[tuple[Any, ...], JoinedRights] = {}
         self._live = database.prepare(_LIVE)
         digest: ColumnElement[bytes] = bindparam("at_digest")
         self._touch = database.prepare(
@@ -131,7 +131,7 @@ class SqlSessions:
         )
         return row, identity, user_epoch, state == ACTIVE
 
-    def _rights(self, held: tuple[Any, ...], now: Instant) -> Rights:
+    def _rights(self, held: tuple[Any, ...], now: Instant) -> JoinedRights:
         """Return what the joined grants allow; the same grants give the same frozen values, until one has an end."""
         found = self._known_rights.get(held)
         if found is None:
@@ -142,7 +142,7 @@ class SqlSessions:
                 self._known_rights[held] = found
         return found
 
-    def _read_rights(self, held: tuple[Any, ...], now: Instant) -> Rights:
+    def _read_rights(self, held: tuple[Any, ...], now: Instant) -> JoinedRights:
         roles: set[str] = set()
         permissions: set[str] = set()
         granted_until = FOREVER
@@ -153,7 +153,7 @@ class SqlSessions:
                 roles.add(name)
                 permissions |= self._code_roles.get(name, frozenset())
                 granted_until = min(granted_until, until_at or FOREVER)
-            if permission is not None:
+            if permission is not None and name not in self._code_roles:  # of a role in code its rows do not count
                 permissions.add(permission)
         return tuple(sorted(roles)), frozenset(permissions), ADMIN in roles, granted_until
 
@@ -192,17 +192,6 @@ class SqlSessions:
         if with_data:
             values["data"] = row.data
         return connection.execute(update(session).where(session.c.id == row.id).values(**values)).rowcount == 1
-
-    def drop_by_digest(self, connection: Connection, digest: bytes) -> bool:
-        """Delete the session of a digest."""
-        return connection.execute(delete(session).where(session.c.digest == digest)).rowcount == 1
-
-    def owner(self, connection: Connection, digest: bytes) -> int | None:
-        """Return whose session has this digest, or None."""
-        found: int | None = connection.execute(
-            select(session.c.user_id).where(session.c.digest == digest)
-        ).scalar_one_or_none()
-        return found
 
     def drop_one(self, connection: Connection, user_id: int, public_id: str) -> bool:
         """Delete one session of a user by its public id."""
@@ -260,5 +249,6 @@ class SqlSessions:
         return [(_require_row(row[:_WIDTH]), row[_WIDTH]) for row in connection.execute(query)]
 
     def find_public(self, connection: Connection, public_id: str) -> SessionRow | None:
-        """Return an active session by its public id."""
-        return _row(connection.execute(select(*_ROW).where(session.c.public_id == public_id)).one_or_none())
+        """Return an active session by its public id; a pending login is none."""
+        query = select(*_ROW).where(session.c.public_id == public_id, session.c.is_pending.is_(False))
+        return _row(connection.execute(query).one_or_none())

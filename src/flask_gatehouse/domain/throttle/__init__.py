@@ -3,10 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
-from .counters import Lockout, charge_account, charge_window, clear_account, give_back, purge, refund
-from .rules import CHANGE, DENIAL, LOGIN, REGISTER, RESET, STEP_UP, Rule, address_keys
+from .counters import (
+    SEEN,
+    Closed,
+    Lockout,
+    add_refusals,
+    charge_account,
+    charge_window,
+    clear_account,
+    close_windows,
+    count_again,
+    find_lockout,
+    give_back,
+    judged,
+    remember_refund,
+)
+from .rules import (
+    CHANGE,
+    DENIAL,
+    FIRSTS,
+    KNOWN_LOGIN,
+    LOGIN,
+    REGISTER,
+    RESET,
+    STEP_UP,
+    STILL_JUDGED,
+    WRONG_BEFORE_DEMOTED,
+    WRONG_BEFORE_DISABLED,
+    Rule,
+    address_keys,
+)
+from .spent import SpentWindows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +47,26 @@ if TYPE_CHECKING:
     from flask_gatehouse.kernel.database import Database
     from flask_gatehouse.kernel.keys import KeyRing
 
-__all__ = ["CHANGE", "DENIAL", "LOGIN", "REGISTER", "RESET", "STEP_UP", "Charge", "Rule", "Throttle"]
+__all__ = [
+    "CHANGE",
+    "DENIAL",
+    "KNOWN_LOGIN",
+    "LOGIN",
+    "REGISTER",
+    "RESET",
+    "STEP_UP",
+    "WRONG_BEFORE_DEMOTED",
+    "WRONG_BEFORE_DISABLED",
+    "Charge",
+    "Counted",
+    "Lockout",
+    "Noted",
+    "Rule",
+    "Throttle",
+]
+
+_NAME, _USER = "name:", "user:"
+_FIRSTS_KEY = f"{FIRSTS.name}>all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +76,8 @@ class Charge:
     Attributes:
         wait: microseconds to wait; 0: go ahead.
         is_first_refusal: whether this refusal is the first of its window, so that it is recorded once.
-        is_disabled: whether the account's password is disabled after too many wrong ones.
-        has_delayed: whether this attempt, should it be wrong, starts a delay.
+        is_disabled: whether the account answers no more after too many wrong passwords.
+        would_delay: whether this attempt, should it be wrong, starts a delay.
         account_key: the account counter that was charged, `""` for none.
         window_keys: the address counters that were charged.
         lockout: the account counter after the charge.
@@ -37,10 +86,40 @@ class Charge:
     wait: int = 0
     is_first_refusal: bool = False
     is_disabled: bool = False
-    has_delayed: bool = False
+    would_delay: bool = False
     account_key: str = ""
     window_keys: tuple[str, ...] = ()
     lockout: Lockout | None = None
+
+
+class Noted(Enum):
+    """What to record of a failure (rule 28)."""
+
+    FIRST = "the first of its window: record it"
+    REPEATED = "counted beside the first"
+    OVERFLOWED = "the first that is not recorded by itself: record that more follow"
+    COUNTED = "counted with all others that are not recorded by themselves"
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a window that has ended counted beside what was recorded.
+
+    Attributes:
+        kind: the kind of event that was counted.
+        number: how many.
+        user_id: whom it concerned, if somebody.
+        name_digest: the keyed digest of the name, where nobody has it.
+        address: where it came from, if that was counted.
+        ends_at: when the window ended.
+    """
+
+    kind: str
+    number: int
+    ends_at: Instant
+    user_id: int | None = None
+    name_digest: str = ""
+    address: str = ""
 
 
 FREE = Charge()
@@ -59,22 +138,32 @@ class Throttle:
         self._database = database
         self._keys = keys
         self._is_on = is_on
+        self._spent = SpentWindows()
 
     def name_digest(self, name: str) -> str:
-        """Return a keyed digest of a login name as typed, for counters and audit rows."""
-        return self._keys.digest("throttle-name", name.lower())
+        """Return a keyed digest of a login name, for counters and audit rows.
+
+        Only what could be a name is folded: else a letter that folds to another would share its counter (rule 2).
+        """
+        return self._keys.digest("throttle-name", name.lower() if name.isascii() else name)
 
     def account_key(self, user_id: int | None, name: str) -> str:
         """Return the account counter's key: by user once found, else by the digest of the name (rule 2)."""
-        return f"user:{user_id}" if user_id is not None else f"name:{self.name_digest(name)}"
+        return f"{_USER}{user_id}" if user_id is not None else f"{_NAME}{self.name_digest(name)}"
 
     def inside_key(self, user_id: int) -> str:
         """Return the key of the budget that people with a live session have to themselves."""
         return f"inside:{user_id}"
 
+    def device_key(self, device_id: int) -> str:
+        """Return the key of the budget that one known browser has for its user."""
+        return f"device:{device_id}"
+
     def factor_key(self, method: str, user_id: int) -> str:
         """Return the key of one second factor of one user: each authenticator has its own count."""
         return f"factor:{method}:{user_id}"
+
+    # -- before a secret is checked -----------------------------------------------------------------------------
 
     def spend(self, rule: Rule, address: str, now: Instant, *, account_key: str = "", target: str = "") -> Charge:
         """Charge one attempt to address, target and account, in a transaction of its own.
@@ -85,7 +174,7 @@ class Throttle:
             rule: the limits.
             address: the client's address.
             now: the present instant.
-            account_key: from `account_key()` or `inside_key()`, for rules with an account.
+            account_key: from `account_key()`, `inside_key()` or `device_key()`, for rules with an account.
             target: what is aimed at, such as a link's digest; never a secret itself.
 
         Raises:
@@ -93,58 +182,155 @@ class Throttle:
         """
         if not self._is_on:
             return FREE
+        windows = sorted(self._windows(rule, address, target))  # locked in one order everywhere
+        wait = self._known_wait([key for key, _ in windows], now)
+        if wait:
+            return Charge(wait=wait)
         with self._database.unit() as connection:
             charged: list[str] = []
-            for key, limit in self._windows(rule, address, target):
-                window = charge_window(connection, key, rule.window, now)
-                if window.count == 1 and not charged:
-                    purge(connection, now)
-                if window.count > limit:
-                    return Charge(wait=window.ends_at - now, is_first_refusal=window.count == limit + 1)
+            for key, limit in windows:
+                window = charge_window(connection, key, limit, rule.window, now, is_judged=rule.is_judged)
+                if window.refused:
+                    return self._refused(connection, key, window.wait(limit, now), window.refused, tuple(charged), now)
                 charged.append(key)
             if not account_key:
                 return Charge(window_keys=tuple(charged))
-            return self._charge_account(connection, account_key, tuple(charged), now)
+            return self._charge_account(connection, rule, account_key, tuple(charged), now)
+
+    def turned_away(self, rule: Rule, address: str, now: Instant, *, target: str = "") -> int:
+        """Return the microseconds to wait where this process knows a window to be full; 0 where it must be asked.
+
+        Asks nothing of the database and counts the refusal (rule 6).
+        """
+        if not self._is_on:
+            return 0
+        return self._known_wait([key for key, _ in self._windows(rule, address, target)], now)
+
+    def _known_wait(self, keys: list[str], now: Instant) -> int:
+        return next((wait for key in keys if (wait := self._spent.wait(key, now))), 0)
 
     def _windows(self, rule: Rule, address: str, target: str) -> Iterator[tuple[str, int]]:
-        for prefix, factor in address_keys(address):
-            yield f"{rule.name}@{prefix}", rule.per_address * factor
+        if rule.per_address:
+            for prefix, factor in address_keys(address):
+                yield f"{rule.name}@{prefix}", rule.per_address * factor
         if target:
             yield f"{rule.name}>{target}", rule.per_target
 
-    def _charge_account(self, connection: Connection, key: str, window_keys: tuple[str, ...], now: Instant) -> Charge:
-        lockout = charge_account(connection, key, now)
+    def _refused(
+        self, connection: Connection, key: str, wait: int, refusals: int, charged: tuple[str, ...], now: Instant
+    ) -> Charge:
+        if wait > STILL_JUDGED:
+            self._spent.add(key, now + wait)
+        if charged:
+            judged(connection, charged, now, refunded=1)
+        return Charge(wait=wait, is_first_refusal=refusals == 1)
+
+    def _charge_account(
+        self, connection: Connection, rule: Rule, key: str, window_keys: tuple[str, ...], now: Instant
+    ) -> Charge:
+        lockout = charge_account(connection, key, now, is_kept=not key.startswith(_NAME))
         if lockout.is_refused:
+            if rule.is_judged:
+                judged(connection, window_keys, now)
             return Charge(wait=lockout.blocked_until - now)
         return Charge(
-            is_disabled=lockout.is_disabled,
-            has_delayed=lockout.blocked_until > now,
+            is_disabled=lockout.is_disabled(rule.wrong_before_disabled),
+            would_delay=lockout.blocked_until > now,
             account_key=key,
             window_keys=window_keys,
             lockout=lockout,
         )
 
-    def count_denial(self, user_id: int, now: Instant) -> int:
-        """Count a refusal of a user and return how many this window has seen, so that a flood is not all recorded."""
-        if not self._is_on:
-            return 1
-        with self._database.unit() as connection:
-            return charge_window(connection, f"denied>{user_id}", DENIAL.window, now).count
+    # -- after it was checked -----------------------------------------------------------------------------------
 
-    def give_back(self, charge: Charge) -> None:
+    def give_back(self, charge: Charge, now: Instant) -> None:
         """Take the account's charge back: nothing was hashed, so nothing was wrong (rule 3)."""
         if charge.account_key and charge.lockout is not None:
             with self._database.unit() as connection:
+                judged(connection, charge.window_keys, now)
                 give_back(connection, charge.account_key, charge.lockout)
+
+    def judge(self, connection: Connection, charge: Charge, now: Instant) -> None:
+        """Say that the attempt was judged and is no full login: its charges stand."""
+        if charge.window_keys:
+            judged(connection, charge.window_keys, now)
 
     def settle(self, connection: Connection, charge: Charge, now: Instant) -> None:
         """After a full login: zero the account's counter, give one address charge back (rule 3)."""
         if not charge.account_key:
             return
+        until = judged(connection, charge.window_keys, now)
         if clear_account(connection, charge.account_key, now):
-            refund(connection, charge.window_keys, charge.account_key, now)
+            judged(connection, charge.window_keys, now, refunded=1)
+            remember_refund(connection, charge.account_key, until)
 
     def unlock(self, connection: Connection, user_id: int, now: Instant) -> None:
         """Zero a user's counters: an administrator, a command or a completed reset."""
-        clear_account(connection, f"user:{user_id}", now)
-        clear_account(connection, f"inside:{user_id}", now)
+        clear_account(connection, self.account_key(user_id, ""), now)
+        clear_account(connection, self.inside_key(user_id), now)
+
+    def lockout_of(self, connection: Connection, user_id: int) -> Lockout:
+        """Return a user's counter of wrong passwords as it stands."""
+        return find_lockout(connection, self.account_key(user_id, "")) or Lockout(0, 0, 0)
+
+    # -- what is recorded ---------------------------------------------------------------------------------------
+
+    def count_denial(self, user_id: int, now: Instant) -> int:
+        """Count a refusal of a user; return how many this window has seen, one more than the limit for the rest."""
+        if not self._is_on:
+            return 1
+        with self._database.unit() as connection:
+            window = charge_window(connection, f"{DENIAL.name}>{user_id}", DENIAL.per_target, DENIAL.window, now)
+            return window.count + window.refused
+
+    def note(self, connection: Connection, kind: str, who: str, now: Instant) -> Noted:
+        """Count a failure and say what of it is recorded, so that a flood leaves a bounded number of rows (rule 28).
+
+        Call it once in a transaction: it locks the counter that all share before the one of `who`.
+
+        Args:
+            connection: the flow's transaction.
+            kind: kind of the event.
+            who: an account key, or `@` and an address.
+            now: the present instant.
+        """
+        if not self._is_on:
+            return Noted.FIRST
+        key = f"{SEEN}{kind}>{who}"
+        if count_again(connection, key, now):
+            return Noted.REPEATED
+        if self._spent.wait(_FIRSTS_KEY, now):
+            return Noted.COUNTED
+        shared = charge_window(connection, _FIRSTS_KEY, FIRSTS.per_target, FIRSTS.window, now)
+        if shared.refused:
+            self._spent.add(_FIRSTS_KEY, shared.ends_at)
+            return Noted.OVERFLOWED if shared.refused == 1 else Noted.COUNTED
+        charge_window(connection, key, 1 << 30, FIRSTS.window, now)
+        return Noted.FIRST
+
+    def close_windows(self, connection: Connection, now: Instant) -> list[Counted]:
+        """Delete a few counters whose time is over; return what they counted beside what was recorded."""
+        self._spent.take_back(add_refusals(connection, self._spent.drain()))
+        return [told for closed in close_windows(connection, now) if (told := _counted(closed)) is not None]
+
+
+def _counted(closed: Closed) -> Counted | None:
+    """Return what a window has to tell, or None: the first of each kind was recorded by itself."""
+    if closed.key.startswith(SEEN):
+        kind, _, who = closed.key.removeprefix(SEEN).partition(">")
+        return _told(kind, who, closed.count - 1, closed.ends_at)
+    if closed.key == _FIRSTS_KEY:
+        return _told("login.failed", "", closed.refused, closed.ends_at)
+    name, separator, who = closed.key.partition("@")
+    kind = "login.throttled" if name == LOGIN.name else f"{name}.throttled"
+    return _told(kind, f"@{who}", closed.refused - 1, closed.ends_at) if separator else None
+
+
+def _told(kind: str, who: str, number: int, ends_at: Instant) -> Counted | None:
+    if number <= 0:
+        return None
+    if who.startswith("@"):
+        return Counted(kind, number, ends_at, address=who[1:])
+    if who.startswith(_USER):
+        return Counted(kind, number, ends_at, user_id=int(who.removeprefix(_USER)))
+    return Counted(kind, number, ends_at, name_digest=who.removeprefix(_NAME))

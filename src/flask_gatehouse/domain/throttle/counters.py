@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, case, delete, not_, or_, select, update
+from sqlalchemy import and_, case, delete, or_, select, update
 
 from flask_gatehouse.kernel.database import insert_into
 from flask_gatehouse.kernel.schema import counter
 
-from .rules import STREAK_LIFE, WRONG_BEFORE_DISABLED, delay_after
+from .rules import STILL_JUDGED, STREAK_LIFE, WRONG_BEFORE_DISABLED, delay_after
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
     from flask_gatehouse.kernel.clock import Instant
 
-PURGED_AT_ONCE = 20
-_LASTING = or_(*(counter.c.key.startswith(prefix) for prefix in ("user:", "inside:", "factor:")))
+CLOSED_AT_ONCE = 20
+SEEN = "seen>"
+"""Begins the key of a failure that is recorded once a window and counted after that."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowCharge:
-    """A window after a charge."""
+    """A window after a charge, or as it refused one.
+
+    Attributes:
+        count: charges of this window.
+        ends_at: when it ends.
+        judging: charges whose outcome is not known yet.
+        refused: refusals of this window; 0: this charge was taken.
+    """
 
     count: int
     ends_at: Instant
+    judging: int
+    refused: int = 0
+
+    def wait(self, limit: int, now: Instant) -> int:
+        """Return the microseconds to wait after a refusal: few while some of the charges may still come back."""
+        return STILL_JUDGED if self.count - self.judging < limit else self.ends_at - now
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,51 +59,104 @@ class Lockout:
     blocked_until: Instant
     is_refused: bool = False
 
-    @property
-    def is_disabled(self) -> bool:
-        """Whether the count to 100 was reached before this attempt."""
-        return self.total > WRONG_BEFORE_DISABLED
+    def is_disabled(self, most: int = WRONG_BEFORE_DISABLED) -> bool:
+        """Tell whether the count of wrong answers was reached before this attempt."""
+        return self.total > most
 
 
-def charge_window(connection: Connection, key: str, length: int, now: Instant) -> WindowCharge:
-    """Add one to a fixed window, opening a new one where the last has ended. One statement."""
-    has_ended = counter.c.ends_at <= now
-    statement = insert_into(connection, counter).values(key=key, count=1, ends_at=now + length)
-    statement = statement.on_conflict_do_update(
-        index_elements=[counter.c.key],
-        set_={
-            "count": case((has_ended, 1), else_=counter.c.count + 1),
-            "ends_at": case((has_ended, now + length), else_=counter.c.ends_at),
-        },
-    ).returning(counter.c.count, counter.c.ends_at)
-    return WindowCharge(*connection.execute(statement).one())
+def charge_window(
+    connection: Connection, key: str, limit: int, length: int, now: Instant, *, is_judged: bool = False
+) -> WindowCharge:
+    """Add one to a fixed window, opening a new one where the last has ended; a full one counts the refusal instead.
+
+    Args:
+        connection: where to write.
+        key: the window's.
+        limit: charges it takes.
+        length: of a new window, in microseconds.
+        now: the present instant.
+        is_judged: whether the charge is being judged until `judged()` says otherwise.
+    """
+    has_ended, judging = counter.c.ends_at <= now, int(is_judged)
+    new = {"count": 1, "ends_at": now + length, "purge_at": now + length, "judging": judging, "refused": 0}
+    grown: dict[str, ColumnElement[Any]] = {name: counter.c[name] for name in new}
+    grown |= {"count": counter.c.count + 1, "judging": counter.c.judging + judging}
+    statement = (
+        insert_into(connection, counter)
+        .values(key=key, **new)
+        .on_conflict_do_update(
+            index_elements=[counter.c.key],
+            set_={name: case((has_ended, value), else_=grown[name]) for name, value in new.items()},
+            where=or_(has_ended, counter.c.count < limit),
+        )
+        .returning(counter.c.count, counter.c.ends_at, counter.c.judging)
+    )
+    taken = connection.execute(statement).one_or_none()
+    if taken is not None:
+        return WindowCharge(*taken)
+    refusal = update(counter).where(counter.c.key == key).values(refused=counter.c.refused + 1)
+    columns = (counter.c.count, counter.c.ends_at, counter.c.judging, counter.c.refused)
+    return WindowCharge(*connection.execute(refusal.returning(*columns)).one())
 
 
-def charge_account(connection: Connection, key: str, now: Instant) -> Lockout:
+def judged(connection: Connection, keys: tuple[str, ...], now: Instant, *, refunded: int = 0) -> Instant:
+    """Say that the outcome of a charge is known; return when the windows end. Locks them in the order of `spend`.
+
+    Args:
+        connection: where to write.
+        keys: the windows that were charged, in order.
+        now: the present instant.
+        refunded: 1 to give the charge back.
+    """
+    values = {
+        "judging": case((counter.c.judging > 0, counter.c.judging - 1), else_=0),
+        "count": case((counter.c.count >= refunded, counter.c.count - refunded), else_=0),
+    }
+    last = 0
+    for key in keys:
+        statement = update(counter).where(counter.c.key == key, counter.c.ends_at > now).values(**values)
+        last = max(last, connection.execute(statement.returning(counter.c.ends_at)).scalar_one_or_none() or 0)
+    return last
+
+
+def charge_account(connection: Connection, key: str, now: Instant, *, is_kept: bool) -> Lockout:
     """Count one attempt as wrong until a full login says otherwise; refuse while the account is in its delay.
 
     The row stays locked until the transaction ends, so that parallel attempts are charged one after another.
+
+    Args:
+        connection: where to write.
+        key: whose counter.
+        now: the present instant.
+        is_kept: whether the count to disable outlives the streak; that of a name nobody has does not.
     """
     streak_has_ended = counter.c.ends_at <= now
-    statement = insert_into(connection, counter).values(key=key, count=1, total=1, ends_at=now + STREAK_LIFE)
+    lives = {"ends_at": now + STREAK_LIFE, "purge_at": None if is_kept else now + STREAK_LIFE}
+    statement = insert_into(connection, counter).values(key=key, count=1, total=1, **lives)
     statement = statement.on_conflict_do_update(
         index_elements=[counter.c.key],
         set_={
             "count": case((streak_has_ended, 1), else_=counter.c.count + 1),
             "total": counter.c.total + 1,
-            "ends_at": now + STREAK_LIFE,
+            **lives,
         },
         where=counter.c.blocked_until <= now,
     ).returning(counter.c.count, counter.c.total)
     row = connection.execute(statement).one_or_none()
     if row is None:
-        query = select(counter.c.count, counter.c.total, counter.c.blocked_until).where(counter.c.key == key)
-        return Lockout(*connection.execute(query).one(), is_refused=True)
+        return find_lockout(connection, key, is_refused=True) or Lockout(0, 0, 0)
     wrong, total = row[0], row[1]
     delay = delay_after(wrong)
     blocked_until = now + delay if delay else 0
     connection.execute(update(counter).where(counter.c.key == key).values(blocked_until=blocked_until))
     return Lockout(wrong, total, blocked_until)
+
+
+def find_lockout(connection: Connection, key: str, *, is_refused: bool = False) -> Lockout | None:
+    """Return an account counter as it stands, or None where nothing was ever wrong."""
+    query = select(counter.c.count, counter.c.total, counter.c.blocked_until).where(counter.c.key == key)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Lockout(*row, is_refused=is_refused)
 
 
 def give_back(connection: Connection, key: str, charged: Lockout) -> None:
@@ -109,22 +176,56 @@ def give_back(connection: Connection, key: str, charged: Lockout) -> None:
 
 def clear_account(connection: Connection, key: str, now: Instant) -> bool:
     """Zero an account counter; True when a refund is due, which is once per account and window."""
-    statement = update(counter).where(counter.c.key == key).values(count=0, total=0, blocked_until=0)
+    zero = {"count": 0, "total": 0, "blocked_until": 0}
+    statement = update(counter).where(counter.c.key == key).values(**zero, purge_at=counter.c.refunded_until)
     row = connection.execute(statement.returning(counter.c.refunded_until)).one_or_none()
     return row is not None and int(row[0]) <= now
 
 
-def refund(connection: Connection, keys: tuple[str, ...], account_key: str, now: Instant) -> None:
-    """Give one charge back to the address windows, and remember it until they end."""
-    live = and_(counter.c.key.in_(keys), counter.c.count > 0, counter.c.ends_at > now)
-    statement = update(counter).where(live).values(count=counter.c.count - 1).returning(counter.c.ends_at)
-    ends_at = max(connection.execute(statement).scalars(), default=0)
-    connection.execute(update(counter).where(counter.c.key == account_key).values(refunded_until=ends_at))
+def remember_refund(connection: Connection, key: str, until: Instant) -> None:
+    """Say until when an account has had its refund."""
+    connection.execute(update(counter).where(counter.c.key == key).values(refunded_until=until, purge_at=until))
 
 
-def purge(connection: Connection, now: Instant) -> None:
-    """Delete a few counters whose time is over; the count to 100 of a user is kept."""
-    query = select(counter.c.key).where(counter.c.ends_at <= now, not_(_LASTING)).limit(PURGED_AT_ONCE)
-    stale = list(connection.execute(query.with_for_update(skip_locked=True)).scalars())
-    if stale:
-        connection.execute(delete(counter).where(counter.c.key.in_(stale)))
+def drop_accounts(connection: Connection, keys: tuple[str, ...]) -> None:
+    """Delete account counters of what is no longer there."""
+    connection.execute(delete(counter).where(counter.c.key.in_(keys)))
+
+
+def count_again(connection: Connection, key: str, now: Instant) -> bool:
+    """Count a repeat in a window that is open; False where there is none."""
+    live = and_(counter.c.key == key, counter.c.ends_at > now)
+    statement = update(counter).where(live).values(count=counter.c.count + 1).returning(counter.c.count)
+    return connection.execute(statement).one_or_none() is not None
+
+
+def add_refusals(connection: Connection, refusals: dict[str, int]) -> dict[str, int]:
+    """Add refusals that were counted in memory to their windows; return those whose window is locked by others."""
+    if not refusals:
+        return {}
+    query = select(counter.c.key).where(counter.c.key.in_(refusals)).with_for_update(skip_locked=True)
+    free = set(connection.execute(query).scalars())
+    for key in free:
+        statement = update(counter).where(counter.c.key == key)
+        connection.execute(statement.values(refused=counter.c.refused + refusals[key]))
+    return {key: number for key, number in refusals.items() if key not in free}
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A window that has ended."""
+
+    key: str
+    count: int
+    refused: int
+    ends_at: Instant
+
+
+def close_windows(connection: Connection, now: Instant) -> list[Closed]:
+    """Delete a few counters whose time is over, and return them; a user's count to 100 has no such time."""
+    query = select(counter.c.key, counter.c.count, counter.c.refused, counter.c.ends_at)
+    query = query.where(counter.c.purge_at <= now).order_by(counter.c.purge_at).limit(CLOSED_AT_ONCE)
+    found = [Closed(*row) for row in connection.execute(query.with_for_update(skip_locked=True))]
+    if found:
+        connection.execute(delete(counter).where(counter.c.key.in_([row.key for row in found])))
+    return found

@@ -14,7 +14,14 @@ FIRST_DELAY = 30 * SECOND
 LONGEST_DELAY = HOUR
 WRONG_BEFORE_DISABLED = 100
 """NIST SP 800-63B 3.2.2: at most 100 consecutive failures on one account."""
+WRONG_BEFORE_DEMOTED = 10
+"""Wrong answers in a row after which a known browser is known no longer."""
 STREAK_LIFE = 24 * HOUR
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""RFC 6052: all of IPv4 behind one /64."""
+STILL_JUDGED = SECOND
+"""What to wait while a window is full only of attempts that have not been judged yet."""
+WINDOW = 10 * MINUTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,24 +30,32 @@ class Rule:
 
     Attributes:
         name: part of the counters' keys.
-        per_address: charges an IPv4 address or an IPv6 /64 has in one window.
+        per_address: charges an IPv4 address or an IPv6 /64 has in one window; 0: addresses are not charged.
         per_target: charges one target has in one window.
         window: its length in microseconds.
+        wrong_before_disabled: wrong answers in a row after which an account answers no more.
+        is_judged: whether a charge counts as being judged until its outcome is told.
     """
 
     name: str
     per_address: int = 20
     per_target: int = 10
-    window: int = 10 * MINUTE
+    window: int = WINDOW
+    wrong_before_disabled: int = WRONG_BEFORE_DISABLED
+    is_judged: bool = False
 
 
-LOGIN = Rule("login")
+LOGIN = Rule("login", is_judged=True)
+KNOWN_LOGIN = Rule("known", per_address=0, per_target=20, wrong_before_disabled=WRONG_BEFORE_DEMOTED)
+"""Logins from a browser that the user has logged in with before: a budget of its own, whatever the address (rule 4)."""
 REGISTER = Rule("register")
 STEP_UP = Rule("step-up", per_address=60)
 CHANGE = Rule("change", per_address=60)
 RESET = Rule("reset")
 DENIAL = Rule("denied", per_target=20)
 """Refusals of one user that are recorded one by one; the next says that more follow."""
+FIRSTS = Rule("firsts", per_target=100)
+"""First failures of a window that are recorded one by one, whoever they concern; it bounds spraying (rule 28)."""
 
 
 def delay_after(wrong: int) -> int:
@@ -54,7 +69,7 @@ def delay_after(wrong: int) -> int:
 def address_keys(address: str) -> list[tuple[str, int]]:
     """Return the prefixes an address is charged to, narrowest first, each with the factor of its limit.
 
-    IPv6 charges its /64, /56 and /48; an IPv4-mapped address is the IPv4 one it maps.
+    IPv6 charges its /64, /56 and /48; an address that maps an IPv4 one, by `::ffff:` or by NAT64, is that one.
     """
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
@@ -62,6 +77,8 @@ def address_keys(address: str) -> list[tuple[str, int]]:
         return [("unknown", 1)]
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
         parsed = parsed.ipv4_mapped
+    if parsed in NAT64:
+        parsed = ipaddress.IPv4Address(parsed.packed[-4:])
     if isinstance(parsed, ipaddress.IPv4Address):
         return [(str(parsed), 1)]
     prefixes = ((64, 1), (56, 4), (48, 16))

@@ -16,12 +16,20 @@ SEARCHED = {
     "ix_gatehouse_event_at": ["at"],
     "ix_gatehouse_event_kind_at": ["kind", "at"],
 }
+WINDOWS_END = """
+    UPDATE gatehouse_counter SET purge_at = ends_at
+    WHERE key NOT LIKE 'user:%' AND key NOT LIKE 'inside:%' AND key NOT LIKE 'factor:%'
+"""
 
 
 def upgrade() -> None:
-    """Add two tables, two columns of counters and three indexes."""
+    """Add two tables, three columns of counters and indexes for what is looked for."""
     for name in ("judging", "refused"):
         op.add_column("gatehouse_counter", sa.Column(name, sa.Integer(), server_default="0", nullable=False))
+    op.add_column("gatehouse_counter", sa.Column("purge_at", sa.BigInteger()))
+    op.execute(WINDOWS_END)
+    op.drop_index("ix_gatehouse_counter_ends_at", "gatehouse_counter")
+    op.create_index("ix_gatehouse_counter_purge_at", "gatehouse_counter", ["purge_at"], unique=False)
     _add_devices()
     op.create_table(
         "gatehouse_audit_segment",

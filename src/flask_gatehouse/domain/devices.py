@@ -1,0 +1,103 @@
+"""Known browsers: those that a user has logged in with before. The only writer of `gatehouse_device`.
+
+A browser shows itself by a cookie that carries a secret and a MAC over it, so that a made-up one is told without the
+database; which users the browser is known for stands in the rows. It means nothing for any other name (rule 5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, select
+
+from flask_gatehouse.kernel.database import insert_into
+from flask_gatehouse.kernel.keys import new_secret, secret_digest
+from flask_gatehouse.kernel.schema import device
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from flask_gatehouse.kernel.clock import Instant
+    from flask_gatehouse.kernel.keys import KeyRing
+
+PER_USER = 10
+LIFE_SECONDS = 400 * 86400
+"""How long a browser keeps the cookie: the longest that browsers allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A browser that is known for one user.
+
+    Attributes:
+        created_at: when the user first logged in with it.
+        seen_at: when the user last did.
+    """
+
+    id: int
+    created_at: Instant
+    seen_at: Instant
+
+
+def new(keys: KeyRing) -> str:
+    """Return the cookie's value for a browser that has none."""
+    secret = new_secret()
+    return f"{secret}.{_mac(keys, secret)}"
+
+
+def genuine(keys: KeyRing, cookie: str) -> str:
+    """Return the cookie if its MAC is of this key ring, else `""`. Asks no database."""
+    secret, _, mac = cookie.partition(".")
+    try:
+        sealed = bytes.fromhex(mac)
+    except ValueError:
+        return ""
+    return cookie if secret and keys.verify("device", secret.encode("utf-8", "surrogatepass"), sealed) else ""
+
+
+def _mac(keys: KeyRing, secret: str) -> str:
+    return keys.mac("device", secret.encode()).hex()
+
+
+def target(cookie: str) -> str:
+    """Return what the throttle calls this browser: it says nothing of the secret."""
+    return secret_digest(cookie).hex()[:32]
+
+
+def find(connection: Connection, cookie: str, user_id: int | None) -> Device | None:
+    """Return the browser if it is known for this user; a user who does not exist costs the same statement."""
+    query = select(device.c.id, device.c.created_at, device.c.seen_at)
+    query = query.where(device.c.digest == secret_digest(cookie), device.c.user_id == (user_id or 0))
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Device(*row)
+
+
+def remember(connection: Connection, cookie: str, user_id: int, now: Instant) -> None:
+    """Know this browser for the user; of more than 10 the one not used for longest is forgotten."""
+    statement = insert_into(connection, device).values(
+        digest=secret_digest(cookie), user_id=user_id, created_at=now, seen_at=now
+    )
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=[device.c.digest, device.c.user_id], set_={"seen_at": now})
+    )
+    kept = select(device.c.id).where(device.c.user_id == user_id)
+    kept = kept.order_by(device.c.seen_at.desc(), device.c.id.desc()).limit(PER_USER)
+    connection.execute(delete(device).where(device.c.user_id == user_id, device.c.id.not_in(kept.scalar_subquery())))
+
+
+def of_user(connection: Connection, user_id: int) -> list[Device]:
+    """Return the browsers known for a user, the one used last first."""
+    query = select(device.c.id, device.c.created_at, device.c.seen_at).where(device.c.user_id == user_id)
+    return [Device(*row) for row in connection.execute(query.order_by(device.c.seen_at.desc()))]
+
+
+def forget(connection: Connection, device_id: int) -> None:
+    """Know this browser no longer for its user: too many wrong passwords came from it (rule 5)."""
+    connection.execute(delete(device).where(device.c.id == device_id))
+
+
+def forget_all(connection: Connection, user_id: int, *, but: str = "") -> None:
+    """Know no browser of the user any longer, save the one with this cookie."""
+    statement = delete(device).where(device.c.user_id == user_id)
+    connection.execute(statement.where(device.c.digest != secret_digest(but)) if but else statement)

@@ -1,0 +1,102 @@
+"""The thin WSGI layer that refuses a flood before Flask: it reads no body and asks no database (rule 6).
+
+It knows which endpoints hash, which windows of the throttle are spent, whether the hashing pool has a place, and
+whether a browser shows a genuine device cookie. All that is charged and decided stands in the flows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
+
+from flask_gatehouse.domain import devices, throttle
+
+from . import respond
+from .schemes import cookie_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from flask import Flask, Response
+
+    from flask_gatehouse.domain.throttle import Rule
+
+    from .context import Wired
+
+BUSY_MICROS = 1_000_000
+KNOWN_USES = 60
+"""Requests of one device cookie in a window that are spared the address's; more than a person makes."""
+MOST_KNOWN = 10_000
+RULES: dict[str, Rule] = {
+    "gatehouse.login": throttle.LOGIN,
+    "gatehouse.register": throttle.REGISTER,
+    "gatehouse.reset_password": throttle.RESET,
+    "gatehouse.reauthenticate": throttle.STEP_UP,
+    "gatehouse.password": throttle.CHANGE,
+}
+"""Endpoint that hashes → what it is charged to."""
+FROM_OUTSIDE = frozenset({"gatehouse.login", "gatehouse.register", "gatehouse.reset_password"})
+"""Those of strangers; people inside have a place in the pool that is kept for them."""
+
+
+class GuardLayer:
+    """Turns away what the flows would refuse anyway.
+
+    Args:
+        inner: the WSGI app behind.
+        app: the Flask app, for its URL map.
+        wired: the app's wiring.
+    """
+
+    def __init__(self, inner: Any, app: Flask, wired: Wired) -> None:
+        self._inner = inner
+        self._app = app
+        self._wired = wired
+        self._uses: dict[str, tuple[int, int]] = {}
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer by itself or let the request through."""
+        refusal = self._judge(environ) if environ["REQUEST_METHOD"] == "POST" else None
+        answer: Iterable[bytes] = (refusal or self._inner)(environ, start_response)
+        return answer
+
+    def _judge(self, environ: dict[str, Any]) -> Response | None:
+        endpoint = self._endpoint(environ)
+        if endpoint not in RULES or self._wired.origins.of(environ) is None:
+            return None
+        held = self._wired.services
+        now, address = held.clock.now(), self._wired.origins.address(environ)
+        cookie = self._known(environ, now) if endpoint == "gatehouse.login" else ""
+        if cookie:
+            wait = held.throttle.turned_away(throttle.KNOWN_LOGIN, address, now, target=devices.target(cookie))
+        else:
+            wait = held.throttle.turned_away(RULES[endpoint], address, now)
+        if wait:
+            return respond.turned_away(self._app, environ, 429, wait)
+        if endpoint in FROM_OUTSIDE and held.hasher.is_busy(is_inside=bool(cookie)):
+            return respond.turned_away(self._app, environ, 503, BUSY_MICROS)
+        return None
+
+    def _endpoint(self, environ: dict[str, Any]) -> str:
+        try:
+            found = self._app.url_map.bind_to_environ(environ).match()
+        except (HTTPException, RequestRedirect):
+            return ""
+        return str(found[0])
+
+    def _known(self, environ: dict[str, Any], now: int) -> str:
+        """Return the browser's device cookie if it is genuine and not used more often than a person would."""
+        origin = self._wired.origins.of(environ)
+        name = "__Host-gatehouse-device" if origin is not None and origin.is_secure else "gatehouse-device"
+        header = environ.get("HTTP_COOKIE")
+        cookie = devices.genuine(self._wired.services.keys, cookie_value(header, name)) if header else ""
+        if not cookie:
+            return ""
+        count, ends_at = self._uses.pop(cookie, (0, 0))
+        count, ends_at = (1, now + throttle.KNOWN_LOGIN.window) if ends_at <= now else (count + 1, ends_at)
+        self._uses[cookie] = count, ends_at
+        while len(self._uses) > MOST_KNOWN:
+            self._uses.pop(next(iter(self._uses)), None)
+        return cookie if count <= KNOWN_USES else ""

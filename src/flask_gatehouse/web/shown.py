@@ -1,0 +1,63 @@
+"""What several pages show: who is asking, what a password may be, rows of the audit log."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from flask_gatehouse.domain.audit import KINDS
+from flask_gatehouse.domain.passwords.rules import GUIDANCE
+from flask_gatehouse.http.context import here, services
+from flask_gatehouse.kernel.identity import Identity
+
+if TYPE_CHECKING:
+    from flask_gatehouse.domain.audit import Entry
+    from flask_gatehouse.kernel.clock import Instant
+
+PER_PAGE = 50
+BIGGEST_ID = 2**63 - 1
+"""The largest id that both databases can hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownEntry:
+    """A row of the audit log as a page shows it.
+
+    Attributes:
+        text: what happened, in a sentence.
+        actor: who did it, where that is somebody else.
+        reason: what was given as the reason.
+    """
+
+    at: Instant
+    text: str
+    actor: str
+    address: str
+    agent: str
+    reason: str = ""
+
+
+def present_identity() -> Identity:
+    """Return who is asking, on a page whose label demands a login."""
+    return cast("Identity", here().identity)
+
+
+def password_help() -> dict[str, Any]:
+    """Return what pages that choose a password say about it (NIST SP 800-63B 3.1.1.2)."""
+    return {"guidance": GUIDANCE, "password_min": services().settings.password_min}
+
+
+def own_entry(entry: Entry, user_id: int) -> ShownEntry:
+    """Leave out where somebody else was when they acted on this account, and why they say they did."""
+    if entry.actor_id in {None, user_id}:
+        actor = "" if entry.actor_id == user_id or entry.actor == "guest" else entry.actor
+        return ShownEntry(entry.at, KINDS[entry.kind], actor, entry.address, entry.agent)
+    return ShownEntry(entry.at, KINDS[entry.kind], "an administrator", "", "")
+
+
+def full_entry(entry: Entry, user_id: int) -> ShownEntry:
+    """Return a row as administrators see it."""
+    actor = "" if entry.actor_id == user_id or entry.actor == "guest" else entry.actor
+    detail = json.loads(entry.detail) if entry.detail else {}
+    return ShownEntry(entry.at, KINDS[entry.kind], actor, entry.address, entry.agent, str(detail.get("reason", "")))
