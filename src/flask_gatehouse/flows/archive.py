@@ -80,7 +80,7 @@ def export(
 
     Raises:
         ValueError: the head given is none.
-        OSError: the file cannot be made.
+        FileUnusableError: the file cannot be made.
     """
     with services.database.snapshot() as connection:
         if finding := _verify(services, connection, span.head, bars):
@@ -118,7 +118,8 @@ def seal(
 
     Raises:
         ValueError: the head given is none.
-        OSError: the file cannot be made or read.
+        FileUnusableError: the file cannot be made.
+        OSError: it cannot be read.
     """
     if span.until is None or span.until > services.clock.now():
         return Refused(Refusal.FIELD, field="until", text="what is deleted lies in the past")
