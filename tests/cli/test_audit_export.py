@@ -18,7 +18,7 @@ from flask_gatehouse.kernel.errors import FileUnusableError
 from flask_gatehouse.kernel.identity import SYSTEM
 from flask_gatehouse.kernel.keys import KeyRing
 from flask_gatehouse.kernel.schema import event
-from tests.cli.conftest import APP, PROGRAM, SAFE
+from tests.cli.conftest import APP, PROGRAM, SAFE, Commands
 from tests.support.apps import SECRET
 from tests.support.processes import clean_environment
 
@@ -293,6 +293,17 @@ def test_rule_27_a_file_that_is_not_the_one_of_the_database_is_found(days):
     with days.services.database.unit() as connection:
         days.services.audit.append(connection, [Event("logout", SYSTEM)], LONG_AGO)
     assert days.json("audit", "verify", "b.jsonl", "--with-database")["rows"] == 32
+
+
+def test_rule_27_the_database_vouches_for_files_whose_secret_was_replaced(days, make_app):
+    days.ok("audit", "export", "a.jsonl", "--until", day(2), "--delete")
+    add(Commands(make_app(SECRET_KEY=OTHER, SECRET_KEY_FALLBACKS=[SECRET])), 1, 4)
+    rotated = Commands(make_app(SECRET_KEY=OTHER))
+    assert rotated.json("audit", "verify")["rows"] == 12
+    assert "--with-database" in disagrees(rotated, "a.jsonl")["finding"]
+    assert rotated.json("audit", "verify", "a.jsonl", "--with-database")["rows"] == 32
+    Path("a.jsonl").write_text(Path("a.jsonl").read_text().replace('"app"', '"cli"').replace("system", "cystem", 1))
+    assert disagrees(rotated, "a.jsonl", "--with-database")["row"] == 1
 
 
 def test_a_second_run_finds_nothing_left_to_do(days):

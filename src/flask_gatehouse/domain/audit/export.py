@@ -210,7 +210,8 @@ class _Reader:
         if head != walk.last or count != walk.last.id - self.before.id:
             return Finding(walk.last.id + 1, f"the last line names row {head.id}, the rows end at {walk.last.id}")
         if keys is not None and not keys.verify("audit-export", self._first + body, mac):
-            return Finding(0, "the first or last line was not written by this key ring")
+            text = "the first or last line was not written by this key ring"
+            return Finding(0, f"{text}; where its secret was replaced since, the database vouches: --with-database")
         return None
 
 
