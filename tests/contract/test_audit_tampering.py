@@ -120,9 +120,8 @@ def test_rule_27_v16_4_2_an_edit_of_any_column_of_any_row_to_anything_is_found(s
         assert scene.found(connection).event_id == number
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # PostgreSQL takes none
 def test_rule_27_v16_4_2_a_text_that_is_no_utf_8_is_found(scene):
-    if not scene.is_sqlite:
-        return  # PostgreSQL takes none
     with scene.undone() as connection:
         broken = sa.cast(sa.literal(b"\xff\xfe"), sa.Text)
         connection.execute(sa.update(EVENT).where(EVENT.c.id == 12).values(actor=broken, detail=sa.literal(b"", Raw())))

@@ -12,6 +12,7 @@ import click
 from flask_gatehouse.domain.audit import Finding, parse_link, write_whole
 from flask_gatehouse.flows import archive
 from flask_gatehouse.flows.archive import Order, Span
+from flask_gatehouse.kernel.errors import FileUnusableError
 from flask_gatehouse.kernel.identity import CLI
 
 from .app import accepted, with_services
@@ -55,10 +56,6 @@ def export(services: Services, /, file: Path, *, reason: str, is_final: bool, as
             _export_and_delete(services, file, span, reason, as_json=as_json)
         else:
             _export(services, file, span, as_json=as_json)
-    except FileExistsError as error:
-        raise click.BadParameter(f"{file} is there already: name another file", param_hint="FILE") from error
-    except OSError as error:
-        raise click.BadParameter(f"{file} cannot be written: {error.strerror}", param_hint="FILE") from error
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--head") from error
 
@@ -68,7 +65,7 @@ def _export(services: Services, file: Path, span: Span, *, as_json: bool) -> Non
     if is_pipe and as_json:
         raise click.UsageError("--json tells about a file; - is the file itself")
     if not is_pipe and (file.exists() or file.is_symlink()):
-        raise FileExistsError
+        raise click.BadParameter(f"{file} is there already: name another file", param_hint="FILE")
     found = archive.export(services, span, _print if is_pipe else partial(write_whole, file), SlowBar)
     stretch = _agreed(found)
     if is_pipe:
@@ -80,9 +77,12 @@ def _export(services: Services, file: Path, span: Span, *, as_json: bool) -> Non
 
 
 def _print(pieces: Iterator[bytes]) -> None:
-    for piece in pieces:
-        sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
+    try:
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise FileUnusableError(f"standard output cannot be written: {error.strerror}") from error
 
 
 def _agreed(found: T | Finding | Refused) -> T:

@@ -177,6 +177,7 @@ def verify(ctx: click.Context, files: tuple[Path, ...], head: str, *, with_datab
 
 MACS = {
     "checked": "Hashes and MACs were checked.",
+    "database": "Hashes were checked, up to the head of the database and its MAC.",
     "not checked": "Hashes were checked; MACs were not: no secret is at hand (GATEHOUSE_SECRET_KEY, or an app).",
 }
 
@@ -196,15 +197,12 @@ def _verify_database(services: Services, files: tuple[Path, ...], head: str) -> 
         present = services.audit.head(connection)
         if files:
             found = archive_flow.verify_with_files(services, connection, files, head, SlowBar)
-            facts = {"first": 0, "macs": "checked"}
         else:
-            with SlowBar("Verifying", parse_link(present).id) as bar:
+            with SlowBar("Verifying", services.audit.length(connection)) as bar:
                 found = services.audit.verify(connection, head=head, progress=bar)
-            facts = {}
     if isinstance(found, Finding):
         return found
-    if files:
-        facts["first"] = parse_link(present).id - found + 1
+    facts = {"first": parse_link(present).id - found + 1, "macs": "database"} if files else {}
     return {"rows": found, **facts, "head": present}
 
 

@@ -80,7 +80,7 @@ def export(
 
     Raises:
         ValueError: the head given is none.
-        OSError: the file cannot be made.
+        FileUnusableError: the file cannot be made.
     """
     with services.database.snapshot() as connection:
         if finding := _verify(services, connection, span.head, bars):
@@ -94,7 +94,7 @@ def export(
 
 
 def _verify(services: Services, connection: Connection, head: str, bars: Bars) -> Finding | None:
-    with bars("Verifying", parse_link(services.audit.head(connection)).id) as bar:
+    with bars("Verifying", services.audit.length(connection)) as bar:
         found = services.audit.verify(connection, head=head, progress=bar)
     return found if isinstance(found, Finding) else None
 
@@ -118,7 +118,8 @@ def seal(
 
     Raises:
         ValueError: the head given is none.
-        OSError: the file cannot be made or read.
+        FileUnusableError: the file cannot be made.
+        OSError: it cannot be read.
     """
     if span.until is None or span.until > services.clock.now():
         return Refused(Refusal.FIELD, field="until", text="what is deleted lies in the past")
@@ -187,6 +188,9 @@ def verify_with_files(
 ) -> int | Finding:
     """Verify files and the database as one chain.
 
+    The MACs of the files do not count, as they fade with the secret that made them: the chain of the database, from its
+    segments to its head, vouches for the last row of the files, and that for every row before.
+
     Args:
         services: what flows work with.
         connection: a snapshot.
@@ -209,7 +213,6 @@ def verify_with_files(
     with bars("Verifying files", sum(path.stat().st_size for path in paths)) as bar:
         checked = verify_files(
             paths,
-            keys=services.keys,
             head=head if is_in_files else "",
             progress=bar,
             is_vouched=wanted is not None and not is_in_files,

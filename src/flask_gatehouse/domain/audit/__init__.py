@@ -146,7 +146,7 @@ class AuditLog:
         if not is_sealed:
             head = head_text(event_id, last)
             log.critical("the audit chain's head %s was not written by this key ring", head)
-            pending.insert(0, Event(UNSEALED, SYSTEM, outcome="refused", detail={"head": head}))
+            pending.insert(0, Event("audit.unsealed", SYSTEM, outcome="refused", detail={"head": head}))
         rows: list[dict[str, Any]] = []
         for item in pending:
             event_id += 1
@@ -177,6 +177,11 @@ class AuditLog:
         """Return the head as `number:hash`, to keep outside and give to `verify` later."""
         row = connection.execute(select(chain_head.c.event_id, chain_head.c.hash)).one_or_none()
         return head_text(row[0], bytes(row[1])) if row else head_text(0, GENESIS)
+
+    def length(self, connection: Connection) -> int:
+        """Return how many rows `verify` will walk, for a progress bar: what head and segments say."""
+        sealed = self.sealed(connection)
+        return parse_link(self.head(connection)).id - (0 if isinstance(sealed, Finding) else sealed.end.id)
 
     def verify(
         self, connection: Connection, *, head: str = "", progress: Callable[[int], None] | None = None

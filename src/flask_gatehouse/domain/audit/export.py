@@ -17,6 +17,7 @@ from tempfile import mkstemp
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from flask_gatehouse.kernel.clock import as_text
+from flask_gatehouse.kernel.errors import FileUnusableError
 
 from .chain import START, Batch, Finding, Link, Walk, parse_link
 
@@ -119,20 +120,22 @@ def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
     """Make a file of mode 0600 that is whole and on the disk, or none.
 
     Raises:
-        FileExistsError: something of that name is there, even a link that leads nowhere.
-        OSError: the disk refuses.
+        FileUnusableError: something of that name is there, even a link that leads nowhere, or the disk refuses.
     """
-    descriptor, name = mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
-            for piece in pieces:
-                stream.write(piece)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.link(name, path)  # the one way to name a file that replaces nothing
-    finally:
-        Path(name).unlink()
-    _sync_folder(path.parent)
+        descriptor, name = mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                for piece in pieces:
+                    stream.write(piece)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.link(name, path)  # the one way to name a file that replaces nothing
+        finally:
+            Path(name).unlink()
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise FileUnusableError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _sync_folder(folder: Path) -> None:
@@ -207,7 +210,8 @@ class _Reader:
         if head != walk.last or count != walk.last.id - self.before.id:
             return Finding(walk.last.id + 1, f"the last line names row {head.id}, the rows end at {walk.last.id}")
         if keys is not None and not keys.verify("audit-export", self._first + body, mac):
-            return Finding(0, "the first or last line was not written by this key ring")
+            text = "the first or last line was not written by this key ring"
+            return Finding(0, f"{text}; where its secret was replaced since, the database vouches: --with-database")
         return None
 
 
