@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 
@@ -48,6 +50,15 @@ def test_v8_3_1_of_several_rights_the_one_that_lasts_longest_counts(home):
     assert refusal(administer.grant(home.services, act, other, "cashier")) == "until"
     assert refusal(administer.grant(home.services, BY_COMMAND, both, "admin", None)) is None
     assert refusal(administer.grant(home.services, act, other, "cashier")) is None
+
+
+def test_v16_2_1_a_grant_that_ends_sooner_than_before_asks_for_a_reason_as_a_withdrawal_does(home):
+    user, end = home.person("alice", roles=["clerk"]), home.clock.now() + HOUR
+    silent = replace(BY_COMMAND, reason="")
+    assert refusal(administer.grant(home.services, silent, user, "clerk", end)) == "reason"
+    assert refusal(administer.grant(home.services, BY_COMMAND, user, "clerk", end)) is None
+    assert refusal(administer.grant(home.services, silent, user, "clerk", end + 1)) is None  # longer, and for ever
+    assert refusal(administer.grant(home.services, silent, user, "clerk")) is None
 
 
 # --- by name -----------------------------------------------------------------------------------------------

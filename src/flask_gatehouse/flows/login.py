@@ -325,8 +325,8 @@ def answer(services: Services, pending: str, field: str, value: str, attempt: At
         row = services.sessions.load_pending(unit.connection, pending, unit.now)
         if row is None or credential is None or not credential.is_active or credential.epoch != row.epoch:
             return refused(Refusal.GONE)
-        proof = factor.verify(unit.connection, row.user_id, value, unit.now)
-        if proof is None or charge.is_disabled:
+        proof = None if charge.is_disabled else factor.verify(unit.connection, row.user_id, value, unit.now)
+        if proof is None:
             unit.record(Event("login.failed", GUEST, row.user_id, attempt.source, outcome="refused"))
             return refused(Refusal.CREDENTIALS)
         proofs = (*services.sessions.store.proofs_of(row), proof)

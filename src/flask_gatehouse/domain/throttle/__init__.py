@@ -139,12 +139,14 @@ class Throttle:
         database: where they are.
         keys: hides names of users who do not exist: people type passwords there.
         is_on: `GATEHOUSE_THROTTLE`.
+        methods: of the second factors, each of which has a count of its own.
     """
 
-    def __init__(self, database: Database, keys: KeyRing, *, is_on: bool) -> None:
+    def __init__(self, database: Database, keys: KeyRing, *, is_on: bool, methods: tuple[str, ...] = ()) -> None:
         self._database = database
         self._keys = keys
         self._is_on = is_on
+        self._methods = methods
         self._spent = SpentWindows()
 
     def name_digest(self, name: str) -> str:
@@ -280,6 +282,8 @@ class Throttle:
         """Zero a user's counters: an administrator, a command or a completed reset."""
         clear_account(connection, self.account_key(user_id, ""), now)
         clear_account(connection, self.inside_key(user_id), now)
+        for method in self._methods:
+            clear_account(connection, self.factor_key(method, user_id), now)
 
     def lockout_of(self, connection: Connection, user_id: int) -> Lockout:
         """Return a user's counter of wrong passwords as it stands."""
