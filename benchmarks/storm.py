@@ -100,7 +100,7 @@ def serving(server: str, name: str, folder: Path) -> Iterator[int]:
     }
     env = os.environ | {CONTENDER: name, FOLDER: str(folder)}
     with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(commands[server], env=env, stdout=log, stderr=log)
+        process = subprocess.Popen(commands[server], env=env, stdout=log, stderr=log)  # noqa: S603 - a server of ours
         try:
             _wait(port)
             yield port
@@ -149,7 +149,7 @@ def storm(server: str, name: str, shape: str, connections: int, seconds: float) 
             names = [ACCOUNTS if shape == "spraying" else [USERNAME]] * connections
             plan = {"port": port, "sources": sources, "names": names, "seconds": seconds}
             command = [sys.executable, "-m", "benchmarks.storm_flood", json.dumps(plan)]
-            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as attacker:
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as attacker:  # noqa: S603 - our own
                 until = time.monotonic() + seconds
                 with ThreadPoolExecutor(PEOPLE) as threads:
                     people = [threads.submit(person, port, headers, until) for _ in range(PEOPLE)]

@@ -187,6 +187,15 @@ def test_the_session_of_before_ends_when_the_login_is_complete_and_not_sooner(gu
     assert not isinstance(guarded.load(before.secret), Session)
 
 
+def test_rule_03_the_address_gets_its_charge_back_once_the_factor_was_right(guarded):
+    pending = pend(guarded)
+    assert guarded.counter("login@192.0.2.1")[0] == 1
+    opened(guarded, pending.secret, CODES[0])
+    assert guarded.counter("login@192.0.2.1")[0] == 0
+    pend(guarded)
+    assert guarded.counter("login@192.0.2.1")[0] == 1
+
+
 # --- counting ----------------------------------------------------------------------------------------------
 
 

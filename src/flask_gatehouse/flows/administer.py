@@ -221,7 +221,7 @@ def withdraw(services: Services, act: Act, user_id: int, role: str) -> UserRecor
 
     def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
         key = role.casefold()  # which may be gone from the code: what remains of it must go too
-        if not _rights(services, unit, act).covers(services.roles.rights_of_role(unit.connection, key)):
+        if not _rights(services, unit, act).may_hand_on(services.roles.rights_of_role(unit.connection, key)):
             return refused(Refusal.FORBIDDEN)
         if key == ADMIN and _is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
@@ -239,7 +239,7 @@ def _usable_role(services: Services, unit: Unit, act: Act, role: str) -> str | R
         key = services.roles.require(unit.connection, role)
     except InvalidFieldError as error:
         return refused_field(error)
-    if not _rights(services, unit, act).covers(services.roles.rights_of_role(unit.connection, key)):
+    if not _rights(services, unit, act).may_hand_on(services.roles.rights_of_role(unit.connection, key)):
         return refused(Refusal.FORBIDDEN)
     return key
 

@@ -323,12 +323,20 @@ def answer(services: Services, pending: str, field: str, value: str, attempt: At
         if issued is None:
             return refused(Refusal.GONE)
         _end_previous(services, unit, attempt)
-        if attempt.device:
-            devices.remember(unit.connection, attempt.device, row.user_id, unit.now)
-        services.throttle.settle(unit.connection, charge, unit.now)
-        services.throttle.unlock(unit.connection, row.user_id, unit.now)
+        _settle_both_steps(services, unit, row.user_id, charge, attempt)
         _record_success(unit, credential, issued, proofs, attempt.source)
         return issued
+
+
+def _settle_both_steps(services: Services, unit: Unit, user_id: int, charge: Charge, attempt: Attempt) -> None:
+    is_known = bool(attempt.device) and devices.find(unit.connection, attempt.device, user_id) is not None
+    if attempt.device:
+        devices.remember(unit.connection, attempt.device, user_id, unit.now)
+    services.throttle.settle(unit.connection, charge, unit.now)
+    if not is_known:  # a known browser was charged to itself
+        earlier = services.throttle.earlier_login(user_id, attempt.source.address)
+        services.throttle.settle(unit.connection, earlier, unit.now)
+    services.throttle.unlock(unit.connection, user_id, unit.now)
 
 
 def vouched(services: Services, user_id: int, attempt: Attempt, *, is_fresh: bool) -> Issued | FactorDue | Refused:

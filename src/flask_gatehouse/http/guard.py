@@ -6,6 +6,7 @@ whether a browser shows a genuine device cookie. All that is charged and decided
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.exceptions import HTTPException
@@ -54,6 +55,7 @@ class GuardLayer:
         self._inner = inner
         self._app = app
         self._wired = wired
+        self._lock = threading.Lock()
         self._uses: dict[str, tuple[int, int]] = {}
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -94,9 +96,13 @@ class GuardLayer:
         cookie = devices.genuine(self._wired.services.keys, cookie_value(header, name)) if header else ""
         if not cookie:
             return ""
-        count, ends_at = self._uses.pop(cookie, (0, 0))
-        count, ends_at = (1, now + throttle.KNOWN_LOGIN.window) if ends_at <= now else (count + 1, ends_at)
-        self._uses[cookie] = count, ends_at
-        while len(self._uses) > MOST_KNOWN:
-            self._uses.pop(next(iter(self._uses)), None)
-        return cookie if count <= KNOWN_USES else ""
+        return cookie if self._count(cookie, now) <= KNOWN_USES else ""
+
+    def _count(self, cookie: str, now: int) -> int:
+        with self._lock:
+            count, ends_at = self._uses.pop(cookie, (0, 0))
+            count, ends_at = (1, now + throttle.KNOWN_LOGIN.window) if ends_at <= now else (count + 1, ends_at)
+            self._uses[cookie] = count, ends_at
+            while len(self._uses) > MOST_KNOWN:
+                del self._uses[next(iter(self._uses))]
+        return count

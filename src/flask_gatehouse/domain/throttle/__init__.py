@@ -264,6 +264,11 @@ class Throttle:
             judged(connection, charge.window_keys, now, refunded=1)
             remember_refund(connection, charge.account_key, until)
 
+    def earlier_login(self, user_id: int, address: str) -> Charge:
+        """Return what the first step of a login was charged, to settle it when its second factor was right."""
+        keys = sorted(key for key, _ in self._windows(LOGIN, address, ""))
+        return Charge(account_key=self.account_key(user_id, ""), window_keys=tuple(keys)) if self._is_on else FREE
+
     def unlock(self, connection: Connection, user_id: int, now: Instant) -> None:
         """Zero a user's counters: an administrator, a command or a completed reset."""
         clear_account(connection, self.account_key(user_id, ""), now)
