@@ -120,6 +120,7 @@ def test_rule_27_two_that_seal_at_once_and_others_that_write_meanwhile_make_one_
         written += 1
     told = [process.communicate()[0] for process in processes]
     assert "Keep the file" in told[0] + told[1]
+    assert "Traceback" not in told[0] + told[1]
     assert isinstance(old.verified(), int), old.verified()
     assert {row[0] for row in old.rows(sa.select(SEGMENT.c.last_id))} == set(range(SMALL, ROWS + 1, SMALL))
     assert old.kinds().count("logout") == written

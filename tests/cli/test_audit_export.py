@@ -306,6 +306,43 @@ def test_rule_27_the_database_vouches_for_files_whose_secret_was_replaced(days, 
     assert disagrees(rotated, "a.jsonl", "--with-database")["row"] == 1
 
 
+@pytest.fixture
+def fork(make_app, tmp_path):
+    """Return a runner on another database of the same secret, as a copy of a site has: three days, other events."""
+    other = Commands(make_app(SECRET_KEY=SECRET, GATEHOUSE_DATABASE_URL=f"sqlite:///{tmp_path / 'fork.sqlite3'}"))
+    other.ok("db", "upgrade")
+    for number in range(3):
+        with other.services.database.unit() as connection:
+            events = [Event("user.created", SYSTEM, number)] * 10
+            other.services.audit.append(connection, events, LONG_AGO + number * DAY)
+    return other
+
+
+def test_rule_27_a_genuine_file_of_another_database_deletes_nothing_and_does_not_agree(days, fork):
+    fork.ok("audit", "export", "fork.jsonl", "--until", day(2))
+    days.ok("audit", "verify", "fork.jsonl")
+    assert "row 20 is not the one of the file" in days.refused(
+        "audit", "export", "fork.jsonl", "--until", day(2), "--delete"
+    )
+    assert len(days.json("audit", "list")) == 30
+    finding = disagrees(days, "fork.jsonl", "--with-database")
+    assert finding == {"agrees": False, "row": 20, "finding": "row 20 of the files is not the one of the database"}
+    days.ok("audit", "export", "a.jsonl", "--until", day(2), "--delete")
+    assert disagrees(days, "fork.jsonl", "--with-database")["row"] == 20
+
+
+@pytest.mark.parametrize("last", ['{"head":"29:HASH","count":30,', '{"head":"30:HASH","count":29,'])
+def test_rule_27_a_last_line_that_names_something_else_is_found_without_a_secret(days, last):
+    days.ok("audit", "export", "log.jsonl")
+    *whole, end = Path("log.jsonl").read_text().splitlines(keepends=True)
+    hash_ = json.loads(end)["head"].partition(":")[2]
+    changed = last.replace("HASH", hash_) + end[end.index('"mac"') :]
+    Path("log.jsonl").write_text("".join([*whole, changed]))
+    finding = verify_files([Path("log.jsonl")])
+    assert isinstance(finding, Finding)
+    assert "the last line names" in finding.text
+
+
 def test_a_second_run_finds_nothing_left_to_do(days):
     days.ok("audit", "export", "a.jsonl", "--until", day(1), "--delete")
     before = days.json("audit", "verify")["head"]

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flask_gatehouse.domain.audit import SLACK, Event, search
+from flask_gatehouse.domain.audit import Event, search
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.clock import micros
 from flask_gatehouse.kernel.identity import APP, Source
@@ -25,7 +25,7 @@ def log(home):
     """Return a house whose events do not stand in the order of their times: transactions ran side by side."""
     with home.services.database.unit() as connection:
         for number in range(120):
-            late = SLACK - 1 if number % 7 == 0 else 0
+            late = 10 * MINUTE - 1 if number % 7 == 0 else 0
             source = Source(f"192.0.2.{number % 5}")
             event = Event(KINDS[number % 3], APP, number % 4, source)
             home.services.audit.append(connection, [event], START + number * MINUTE - late)

@@ -211,7 +211,7 @@ class AuditLog:
             return Finding(wanted.id, f"row {wanted.id} is not the one of the head given")
         walk = Walk(sealed.end, wanted)
         finding = walk.over(batches(connection), progress) or walk.ended() or self._verify_head(stored, walk.last)
-        return self._verify_segments(sealed, walk, finding) or finding or walk.rows
+        return self._verify_segments(sealed, walk) or finding or walk.rows
 
     def _verify_head(self, stored: Any, last: Link) -> Finding | None:
         if stored is None:
@@ -223,10 +223,10 @@ class AuditLog:
         return None
 
     @staticmethod
-    def _verify_segments(sealed: Sealed, walk: Walk, finding: Finding | None) -> Finding | None:
-        """Judge the segments last: where no MAC vouches for them, an event of the chain may, if its head is genuine."""
+    def _verify_segments(sealed: Sealed, walk: Walk) -> Finding | None:
+        """Judge the segments last: where no MAC vouches for them, an event of a chain whose head is genuine may."""
         doubtful = sealed.doubtful()
-        if doubtful is None or (sealed.seal.hex() in walk.sealed and (finding is None or finding.event_id)):
+        if doubtful is None or sealed.seal.hex() in walk.sealed:
             return None
         return Finding(doubtful.last_id, f"{doubtful} was not written by this key ring")
 
