@@ -197,9 +197,7 @@ def test_rule_03_the_address_gets_its_charge_back_once_the_factor_was_right(guar
     assert guarded.counter("login@192.0.2.1")[0] == 1
 
 
-def test_rule_04_a_factor_that_answers_no_more_is_unlocked_by_command_and_no_right_code_is_lost(
-    guarded, alice
-):
+def test_rule_04_a_factor_that_answers_no_more_is_unlocked_by_command_and_no_right_code_is_lost(guarded, alice):
     pending = pend(guarded)
     assert answer(guarded, pending.secret, "wrong") == refused(Refusal.CREDENTIALS)
     guarded.change(sa.update(schema.counter).where(schema.counter.c.key == f"factor:paper:{alice}").values(total=101))
