@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from flask import flash, request, url_for
 
-from flask_gatehouse.domain import users
-from flask_gatehouse.flows import administer
+from flask_gatehouse.domain import devices, users
+from flask_gatehouse.flows import administer, standing
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.http.context import here, services, wired
 from flask_gatehouse.http.labels import requires
@@ -67,7 +67,7 @@ def _listed(search: str, after: str) -> dict[str, Any]:
 
 @requires("users:read")
 def show_user(user_id: int) -> ResponseReturnValue:
-    """Show one user: grants, sessions, recent activity, and what may be done."""
+    """Show one user: what keeps them out, grants, sessions, known browsers, recent activity, and what may be done."""
     context = _context(user_id)
     return page("admin_user.html", **context) if context else _unknown()
 
@@ -90,7 +90,9 @@ def _context(user_id: int, acted: str = "", form: forms.GatehouseForm | None = N
             "user": user,
             "identity": identity,
             "is_fresh": wired().is_fresh(identity),
+            "obstacles": standing.obstacles_of(held, connection, user, now),
             "grants": grants,
+            "browsers": devices.of_user(connection, user_id),
             "all_roles": list(held.roles.all(connection)),
             "sessions": held.sessions.live_of_user(connection, user_id, now, is_admin=is_admin),
             "entries": None if entries is None else [full_entry(entry, user_id) for entry in entries],
