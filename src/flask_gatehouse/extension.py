@@ -198,7 +198,8 @@ class Gatehouse:
 
     def problems(self, app: Flask) -> list[Problem]:
         """Return what makes the app's settings unsafe to serve with."""
-        return settings_module.problems(self.settings(app), app.config, relaxed=app.debug or app.testing)
+        told = app.extensions["gatehouse_told"]
+        return settings_module.problems(self.settings(app), app.config, relaxed=app.debug or app.testing, told=told)
 
     def secret_files(self, app: Flask) -> list[Path]:
         """Return the files that settings were read from, so that their modes can be looked at (rule 30)."""
@@ -242,6 +243,7 @@ class Gatehouse:
             msg = "host_matching would hide Gatehouse's pages: make one app for each host, or use subdomain_matching"
             raise SetupError(msg)
         loaded = settings_module.load(app.config)
+        app.extensions["gatehouse_told"] = settings_module.as_told(app.config)
         GatehouseLoginManager().init_app(app)
         engine = _engine(app, loaded, db)
         wired = Wired(self._services(app, loaded, Database(engine)), Origins(loaded.origins, loaded.trusted_proxies))

@@ -8,6 +8,10 @@ import signal
 import socket
 import stat
 
+import pytest
+
+from flask_gatehouse.demo.defaults import demo_defaults
+from flask_gatehouse.kernel.errors import SettingsError
 from tests.cli.conftest import PROGRAM
 from tests.support.processes import free_port
 from tests.support.visitor import Visitor
@@ -68,6 +72,39 @@ def test_a_data_folder_that_cannot_be_made_is_one_line(program, tmp_path):
     assert (result.returncode, result.stdout) == (1, "")
     assert "--data" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_rule_30_a_data_folder_that_others_may_change_is_not_taken(program, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    folder.chmod(0o777)
+    found = program("demo", "--data", str(folder), "--port", "0")
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr == "Error: others can reach data (mode 0777): chmod 700 data, if you trust it\n"
+
+
+def test_rule_30_a_secret_that_others_may_read_is_not_taken(program, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    (folder / "secret_key").write_text("a secret that somebody else has put here, and knows", encoding="ascii")
+    (folder / "secret_key").chmod(0o666)
+    found = program("demo", "--data", str(folder), "--port", "0")
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr == "Error: others can reach secret_key (mode 0666): chmod 600 secret_key, if you trust it\n"
+
+
+def test_rule_30_a_data_folder_of_another_user_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(SettingsError, match="belongs to another user"):
+        demo_defaults({}, tmp_path / "data")
+
+
+def test_rule_30_a_data_folder_that_others_may_look_into_is_warned_of(tmp_path, caplog):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    folder.chmod(0o755)
+    demo_defaults({}, folder)
+    assert "others can look into data: chmod 700 data" in caplog.text
 
 
 def test_a_port_that_is_taken_names_the_option(program, tmp_path):

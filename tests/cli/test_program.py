@@ -281,3 +281,23 @@ def test_at_a_terminal_init_asks_for_origin_and_first_administrator(program, app
     assert "root is the first administrator." in terminal.shown
     assert PASSWORD not in terminal.shown
     assert "https://shop.example" in (tmp_path / ".env").read_text(encoding="utf-8")
+
+
+def test_without_the_apps_secret_nothing_is_written_that_the_app_could_not_verify(program, tmp_path):
+    (tmp_path / "app.py").write_text(BARE, encoding="utf-8")
+    secret = {"GATEHOUSE_SECRET_KEY": "k" * 40}
+    assert program("user", "create", "alice", stdin="quiet river stone\n", env=secret).returncode == 0
+    refused = program("user", "create", "bobby", stdin="quiet river stone\n")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("Error: GATEHOUSE_SECRET_KEY is not set here")
+    assert program("audit", "verify", env=secret).returncode == 0
+    assert program("check").returncode == 1  # it looks at an app that would refuse to serve
+
+
+BARE = """
+from flask import Flask
+from flask_gatehouse import Gatehouse
+
+app = Flask(__name__)
+Gatehouse(app)
+"""

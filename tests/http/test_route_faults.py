@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from pathlib import Path
+from typing import Any, ClassVar
 
 import flask_login
 import pytest
@@ -364,3 +365,34 @@ def test_v8_2_1_a_view_put_in_the_place_of_a_public_one_is_closed(build):
     assert client.get("/page").text == "open"
     app.view_functions["page"] = lambda: "not for everyone"
     assert client.get("/page").status_code == 302
+
+
+def test_v8_2_1_a_class_is_labelled_once_each_of_its_methods_is(build):
+    class Partly(MethodView):
+        @public
+        def get(self):
+            return "open"
+
+        def delete(self):
+            return "deleted"
+
+    class Wholly(MethodView):
+        decorators: ClassVar[list[Any]] = [flask_login.fresh_login_required]
+
+        def get(self):
+            return "fresh"
+
+        @role_required("clerk")
+        def delete(self):
+            return "deleted"
+
+    def setup(app, _gate):
+        app.add_url_rule("/partly", view_func=Partly.as_view("partly"))
+        app.add_url_rule("/partly-read", view_func=Partly.as_view("partly_read"), methods=["GET"])
+        app.add_url_rule("/wholly", view_func=Wholly.as_view("wholly"))
+
+    app = build(setup)
+    found = {row.rule: (row.requirement_text, row.is_labelled) for row in gate_of(app).route_table(app)}
+    assert found["/partly"] == ("DELETE: login; GET: public", False)
+    assert found["/partly-read"][1] is True
+    assert found["/wholly"] == ("DELETE: login, role clerk, fresh; GET: login, fresh", True)

@@ -28,6 +28,10 @@ UNSAFE = [
     ({"GATEHOUSE_REMEMBER": "5"}, "GATEHOUSE_REMEMBER", "60 or more"),
     ({"GATEHOUSE_MAX_SESSIONS": "0"}, "GATEHOUSE_MAX_SESSIONS", "1 or more"),
     ({"GATEHOUSE_PROFILE": "strict"}, "GATEHOUSE_PEPPER", "strict profile needs one"),
+    ({"GATEHOUSE_ARGON2": "19456,1,1"}, "GATEHOUSE_ARGON2", "19456,2,1"),
+    ({"GATEHOUSE_TRUSTED_PROXIES": "10.0.0.0/8, ::/0"}, "GATEHOUSE_TRUSTED_PROXIES", "name your proxies"),
+    ({"GATEHOUSE_TRUSTED_PROXIES": "unix 0.0.0.0/0"}, "GATEHOUSE_TRUSTED_PROXIES", "name your proxies"),
+    ({"WTF_CSRF_FIELD_NAME": "my_token"}, "WTF_CSRF_FIELD_NAME", "remove it"),
     ({"GATEHOUSE_LOGIN_NAME": "email"}, "GATEHOUSE_LOGIN_NAME", "set username"),
     ({"WTF_CSRF_ENABLED": False}, "WTF_CSRF_ENABLED", "remove it"),
     ({"LOGIN_DISABLED": True}, "LOGIN_DISABLED", "remove it"),
@@ -108,3 +112,56 @@ def test_debug_and_tests_are_read_at_the_first_request(build, relaxed):
 def test_a_setting_that_cannot_be_understood_is_an_error_at_once(build, config):
     with pytest.raises(gatehouse.SettingsError, match=next(iter(config))):
         build(pages, **config)
+
+
+STRICT = {**SOUND, "GATEHOUSE_ARGON2": "47104,2,1", "GATEHOUSE_PROFILE": "strict", "GATEHOUSE_PEPPER": SECRET}
+LOOSER = {
+    "GATEHOUSE_REMEMBER": "365d",
+    "GATEHOUSE_SESSION_IDLE": "31m",
+    "GATEHOUSE_SESSION_ABSOLUTE": "13h",
+    "GATEHOUSE_SESSION_PROTECTION": "none",
+    "GATEHOUSE_PASSWORD_MIN": "14",
+    "GATEHOUSE_ARGON2": "47104,1,1",
+    "GATEHOUSE_ADMIN_IDLE": "16m",
+    "GATEHOUSE_FRESH": "6m",
+}
+TIGHTER = {
+    "GATEHOUSE_SESSION_IDLE": "10m",
+    "GATEHOUSE_PASSWORD_MIN": "20",
+    "GATEHOUSE_ARGON2": "65536,3,4",
+    "GATEHOUSE_FRESH": "4m",
+}
+
+
+def test_v13_2_3_under_the_strict_profile_a_looser_value_refuses_to_serve(build):
+    assert gate_of(app := build(pages, **STRICT)).problems(app) == []
+    assert gate_of(app := build(pages, **{**STRICT, **TIGHTER})).problems(app) == []
+    found = gate_of(app := build(pages, **{**STRICT, **LOOSER})).problems(app)
+    assert {problem.setting for problem in found} == set(LOOSER)
+    assert {problem.text.partition(" (")[0] for problem in found} == {"looser than the strict profile"}
+    assert app.test_client().get("/open", **TLS).status_code == 500
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("GATEHOUSE_REGISTRATION", "closed"),
+        ("GATEHOUSE_PROFILE", "strict"),
+        ("GATEHOUSE_SESION_IDLE", "5m"),  # misspelt, so that nothing else would ever look at it
+        ("SECRET_KEY", SECRET),
+    ],
+)
+def test_v13_2_3_a_setting_that_comes_too_late_refuses_to_serve(build, caplog, key, value):
+    app = build(pages, **SOUND)
+    app.config[key] = value
+    assert app.test_client().get("/open", **TLS).status_code == 500
+    assert f"refusing to serve: {key}: was changed after Gatehouse(app) had read it: set it before" in caplog.text
+
+
+def test_flasks_own_secret_may_change_in_tests_and_where_ours_counts(build):
+    relaxed = build(pages)
+    relaxed.config["SECRET_KEY"] = SECRET
+    assert relaxed.test_client().get("/open").text == "open"
+    ours = build(pages, **SOUND, GATEHOUSE_SECRET_KEY=SECRET[::-1])
+    ours.config["SECRET_KEY"] = SECRET
+    assert ours.test_client().get("/open", **TLS).text == "open"

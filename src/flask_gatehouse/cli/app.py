@@ -32,6 +32,10 @@ R = TypeVar("R")
 NO_APP = "no Flask app found: name it with --app or FLASK_APP (in .env too), or call it app.py or wsgi.py"
 APP_FILES = ("wsgi.py", "app.py")
 """Where Flask looks by itself."""
+NO_KEYS = (
+    "GATEHOUSE_SECRET_KEY is not set here: what this command wrote could not be verified by the app afterwards. "
+    "Set the secret that the app has."
+)
 NO_GATE = "this app has no Gatehouse: add Gatehouse(app)"
 
 
@@ -135,6 +139,8 @@ def with_services(command: Callable[Concatenate[Services, P], R]) -> Callable[P,
     """Hand the services to a command, over a database that is ready for them."""
 
     def run(site: Site, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if not (site.services.settings.secret_key or site.app.debug or site.app.testing):
+            raise click.ClickException(NO_KEYS)
         site.gate.prepare_database(site.app)
         return command(site.services, *args, **kwargs)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flask_gatehouse.kernel.errors import SettingsError
 from flask_gatehouse.kernel.keys import new_secret
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ CSP = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+
+log = logging.getLogger("flask_gatehouse.demo")
 
 
 def demo_defaults(config: Mapping[str, object], data: Path | None = None, port: int = PORT) -> dict[str, object]:
@@ -48,11 +52,33 @@ def _is_given(key: str, config: Mapping[str, object]) -> bool:
 
 def _private(folder: Path) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _require_ours(folder, 0o022, "chmod 700")  # who may write here could put a database of theirs in place
+    if folder.stat().st_mode & 0o055:
+        log.warning("others can look into %s: chmod 700 %s", folder.name, folder.name)
     return folder
 
 
+def _require_ours(path: Path, forbidden: int, mend: str) -> None:
+    """Refuse what somebody else made or may change: a secret of theirs, or a database.
+
+    Raises:
+        SettingsError: the file or folder is another user's, or others may do what is forbidden.
+    """
+    found = path.stat()
+    if found.st_uid != os.geteuid():
+        msg = f"{path.name} belongs to another user: choose another folder with --data, or remove it"
+        raise SettingsError(msg)
+    if found.st_mode & forbidden:
+        msg = f"others can reach {path.name} (mode {found.st_mode & 0o777:04o}): {mend} {path.name}, if you trust it"
+        raise SettingsError(msg)
+
+
 def stored_secret(path: Path) -> str:
-    """Return the secret of a file, made by the first process that asks: O_EXCL, mode 0600, never overwritten."""
+    """Return the secret of a file, made by the first process that asks: O_EXCL, mode 0600, never overwritten.
+
+    Raises:
+        SettingsError: the file is not ours alone.
+    """
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -63,4 +89,5 @@ def stored_secret(path: Path) -> str:
         pass
     finally:
         fresh.unlink(missing_ok=True)
+    _require_ours(path, 0o077, "chmod 600")
     return path.read_text(encoding="ascii").strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode
 
@@ -22,6 +23,7 @@ from .schemes import has_token_scheme
 if TYPE_CHECKING:
     from flask import Flask
     from flask_wtf import FlaskForm
+    from jinja2 import Template
 
 SECOND = 1_000_000
 PROBLEM = "urn:flask-gatehouse:problem"
@@ -189,12 +191,16 @@ def turned_away(app: Flask, environ: dict[str, Any], status: int, wait: int) -> 
     if is_program(Request(environ)):
         return problem(status, refusal.reason.value, detail=refusal.text, wait=wait)
     prefix = environ.get("SCRIPT_NAME", "") + (app.blueprints["gatehouse"].url_prefix or "")
-    template = app.jinja_env.get_template("gatehouse/turned_away.html")
-    text = template.render(text=refusal.text, seconds=_seconds(wait), prefix=prefix)
+    text = _static_page(app.jinja_env.get_template("gatehouse/turned_away.html"), refusal.text, _seconds(wait), prefix)
     response = Response(text, status, content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = page_policy("")
     response.headers["Cache-Control"] = "no-store"
     return _with_wait(response, wait)
+
+
+@lru_cache(maxsize=1024)
+def _static_page(template: Template, text: str, seconds: int, prefix: str) -> str:
+    return template.render(text=text, seconds=seconds, prefix=prefix)
 
 
 def lead_to(endpoint: str) -> Response:

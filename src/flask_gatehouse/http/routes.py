@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from flask_gatehouse.kernel.errors import SetupError
 from .labels import LABEL, LOST, Label, wrapped_chain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from werkzeug.routing import Rule
 
@@ -32,8 +32,8 @@ def _nothing() -> None:
 
 
 _FLASK_LOGIN = {
-    flask_login.login_required(_nothing).__code__: LOGIN,
-    flask_login.fresh_login_required(_nothing).__code__: FRESH,
+    flask_login.login_required(_nothing).__code__: Label(LOGIN, "flask_login.login_required"),
+    flask_login.fresh_login_required(_nothing).__code__: Label(FRESH, "flask_login.fresh_login_required"),
 }
 
 
@@ -45,8 +45,8 @@ class Guard:
         requirement: of all methods that `methods` does not name.
         labels: those the gate enforces, so that their wrappers need not.
         owed: permissions the view must `authorize()`, because an object rule narrows them (rule 23).
-        methods: method → guard, for views with labels on methods.
-        is_labelled: whether the route has a label of its own.
+        methods: method → guard, for views with labels on methods: of every method, those without a label too.
+        is_labelled: whether the route, in methods that `methods` does not name, has a label of its own.
         is_csrf_exempt: whether it proves itself otherwise.
         words: what it demands, for people, where that is more than its requirement.
     """
@@ -138,21 +138,19 @@ class RouteTable:
         view_class = getattr(view, "view_class", None)
         if view_class is not None:
             own += _labels(view_class.dispatch_request)  # one view for all methods, wherever these are named
-        guard = self._combine(endpoint, [own, inherited], view)
+        guard = self._combine(endpoint, [own, inherited])
         methods = self._method_guards(endpoint, view, [own, inherited])
         if not methods:
             return guard
-        return Guard(
-            guard.requirement, guard.labels, guard.owed, methods, is_labelled=True, is_csrf_exempt=guard.is_csrf_exempt
-        )
+        return replace(guard, methods=methods)
 
-    def _combine(self, endpoint: str, levels: list[list[Label]], view: View) -> Guard:
+    def _combine(self, endpoint: str, levels: list[list[Label]]) -> Guard:
         """Join the labels of a view: `levels` holds the innermost first, a blueprint's last."""
         labels = list(dict.fromkeys(label for level in levels for label in level))  # `wraps` copies a label outwards
         self._require_declared(endpoint, labels)
         is_exempt = any(self._is_in(endpoint, part) for part in self._openings.csrf_exempt)
         try:
-            requirement = _joined(levels, view)
+            requirement = _joined(levels)
         except SetupError as error:
             places = ", ".join(label.where for label in labels)
             msg = f"endpoint {endpoint!r}: {error} ({places}): remove one of the labels"
@@ -175,18 +173,12 @@ class RouteTable:
         view_class = getattr(view, "view_class", None)
         if view_class is None or not issubclass(view_class, MethodView):
             return {}
-        found = {}
-        for method in sorted(view_class.methods or ()):
-            handler = getattr(view_class, method.lower(), None)
-            if handler is None:
-                continue
-            labels = list(_labels(handler))
-            if labels or any(map(_flask_login_label, wrapped_chain(handler))):
-                found[method.upper()] = self._combine(endpoint, [labels, *outer], handler)
-        head = getattr(view_class, "head", None)
-        if found and head is not None and "HEAD" not in found:  # a view of its own, so GET's label is not its
-            found["HEAD"] = self._combine(endpoint, [[], *outer], head)
-        return found
+        names = sorted({*(name.upper() for name in view_class.methods or ()), "HEAD"})  # a head() is no part of get()
+        views = {name: found for name in names if (found := getattr(view_class, name.lower(), None)) is not None}
+        labels = {name: list(_labels(found)) for name, found in views.items()}
+        if not any(labels.values()):
+            return {}
+        return {name: self._combine(endpoint, [own, *outer]) for name, own in labels.items()}
 
     def _is_static(self, view: View) -> bool:
         """Recognise static files by the very function that Flask registered, never by name (rule 19)."""
@@ -218,8 +210,8 @@ class RouteTable:
                 guard, error = Guard(LOGIN), str(fault)
             clash = self._clash(rule)
             methods = tuple(sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}))
-            row = RouteRow(rule.rule, methods, rule.endpoint, str(guard), guard.is_labelled, error or clash)
-            rows.append(row)
+            is_labelled = all(guard.of(method).is_labelled for method in methods or ("OPTIONS",))
+            rows.append(RouteRow(rule.rule, methods, rule.endpoint, str(guard), is_labelled, error or clash))
         return rows
 
     def rule_faults(self) -> list[str]:
@@ -277,14 +269,18 @@ def _is_flasks_static(view: View | None) -> bool:
     return getattr(view, "__code__", None) in Flask.__init__.__code__.co_consts
 
 
-def _labels(view: View) -> Iterable[Label]:
+def _labels(view: View) -> Iterator[Label]:
+    """Yield the labels of a view, outermost first; Flask-Login's decorators are labels too."""
     for function in wrapped_chain(view):
-        label = getattr(function, "__dict__", {}).get(LABEL)
-        if isinstance(label, Label):
-            yield label
+        for label in (
+            _FLASK_LOGIN.get(getattr(function, "__code__", None)),
+            getattr(function, "__dict__", {}).get(LABEL),  # its own, or one that `wraps` copied from further in
+        ):
+            if isinstance(label, Label):
+                yield label
 
 
-def _joined(levels: list[list[Label]], view: View) -> Requirement | None:
+def _joined(levels: list[list[Label]]) -> Requirement | None:
     """Return what labels demand together, None where there are none.
 
     Raises:
@@ -292,16 +288,10 @@ def _joined(levels: list[list[Label]], view: View) -> Requirement | None:
     """
     joined: Requirement | None = None
     seen: set[Label] = set()
-    flask_logins = [found for function in wrapped_chain(view) if (found := _flask_login_label(function))]
-    for number, level in enumerate(levels):
+    for level in levels:
         requirements = [label.requirement for label in dict.fromkeys(level) if label not in seen]
-        requirements += [] if number else flask_logins
         seen.update(level)
         if requirements:
             outer = reduce(Requirement.plus, requirements)
             joined = outer if joined is None else joined.beneath(outer)
     return joined
-
-
-def _flask_login_label(function: View) -> Requirement | None:
-    return _FLASK_LOGIN.get(getattr(function, "__code__", None))
