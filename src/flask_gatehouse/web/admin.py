@@ -16,7 +16,7 @@ from flask_gatehouse.http.rights import can
 from flask_gatehouse.kernel.identity import Actor
 
 from . import forms
-from .shown import PER_PAGE, full_entry, present_identity
+from .shown import PER_PAGE, errors_in_words, full_entry, present_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +50,7 @@ def list_users() -> ResponseReturnValue:
     """Show users by name, those whose name begins with what was searched for."""
     form = forms.SearchForm(request.args)
     if not form.validate():
-        error = " ".join(text for texts in form.errors.values() for text in texts)
-        return page("admin_users.html", 422, users=[], search="", search_error=error)
+        return page("admin_users.html", 422, users=[], search="", search_error=errors_in_words(form))
     return page("admin_users.html", **_listed(form.search.data, form.after.data))
 
 
