@@ -28,6 +28,7 @@ OWN_PAGES = (
         "/reauthenticate",
     ),
     *("/admin", "/admin/users", "/admin/users/1", "/admin/users/2", "/admin/users/99", "/admin/users?search=%00"),
+    *("/admin/sessions", "/admin/sessions?username=nobody", "/admin/sessions?after=x"),
 )
 
 
@@ -65,6 +66,9 @@ def test_no_page_has_an_axe_violation_or_scrolls_sideways(demo, open_page, look)
         page.goto(f"{demo.url}/admin/users/2")
         page.locator("summary", has_text=summary).click()
         must_be_fit(page)
+    page.goto(f"{demo.url}/admin/sessions")
+    page.locator("summary", has_text="End").first.click()
+    must_be_fit(page)
     page.goto(f"{demo.url}/admin/users/2")
     page.locator("summary", has_text="Suspend").click()
     page.locator("#suspend-reason").fill("   ")
@@ -72,7 +76,7 @@ def test_no_page_has_an_axe_violation_or_scrolls_sideways(demo, open_page, look)
     expect(page.get_by_role("alert")).to_be_visible()
     must_be_fit(page)
     demo.let_proofs_age(timedelta(minutes=5))
-    for path in ("/account", "/account/sessions", "/admin/users/2"):
+    for path in ("/account", "/account/sessions", "/admin/users/2", "/admin/sessions"):
         page.goto(demo.url + path)
         expect(page.get_by_role("link", name="Prove it now")).to_be_visible()
         must_be_fit(page)

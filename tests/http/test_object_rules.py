@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 
 import pytest
-from flask import Flask, Response, abort, redirect, render_template_string, send_file, url_for
+from flask import Blueprint, Flask, Response, abort, redirect, render_template_string, send_file, url_for
 from flask.views import MethodView, View
 
 import flask_gatehouse as gatehouse
@@ -352,3 +352,33 @@ def test_v16_5_3_a_rule_that_raises_opens_nothing(build):
     app = build(setup, PROPAGATE_EXCEPTIONS=False)
     answer = come_in(app, "root", "admin").get("/x")
     assert (answer.status_code, "secret" in answer.text) == (500, False)
+
+
+def test_rule_23_a_label_shared_with_the_blueprint_owes_its_object_where_a_helper_bears_it(build):
+    label = requires(READ)
+
+    def setup(app, gate):
+        ledger(app, gate)
+        pages = Blueprint("pages", __name__)
+
+        @label
+        def helper(key):
+            return f"secret {key}"
+
+        @pages.get("/waived/<key>")
+        @requires(READ, obj=False)
+        def waived(key):
+            return helper(key)
+
+        @pages.get("/listed")
+        @requires(READ, obj=False)
+        def listed():
+            return "a list"
+
+        gate.protect(pages, label)
+        app.register_blueprint(pages)
+
+    app = build(setup, PROPAGATE_EXCEPTIONS=False)
+    alice = come_in(app, "alice", "clerk")
+    assert alice.get("/waived/2").status_code == 500
+    assert alice.get("/listed").text == "a list"

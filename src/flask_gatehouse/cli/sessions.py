@@ -2,79 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
-from flask_gatehouse.domain.sessions import row_proven_at
-from flask_gatehouse.flows import revoke
-from flask_gatehouse.kernel.identity import ADMIN, CLI
+from flask_gatehouse.flows import live_sessions, revoke
+from flask_gatehouse.kernel.identity import CLI
 
 from .app import Commands, require_user, with_services
 from .options import json_option, reason_option, reason_or_ask, text
 from .output import print_json, print_table, say, when
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from sqlalchemy import Connection
-
-    from flask_gatehouse.domain.sessions import SessionRow
     from flask_gatehouse.domain.users import UserRecord
+    from flask_gatehouse.flows.live_sessions import LiveSession
     from flask_gatehouse.flows.services import Services
 
 PAGE = 500
 
 
-@dataclass(frozen=True, slots=True)
-class LiveSession:
-    """A session that counts now."""
-
-    row: SessionRow
-    username: str
-
-    def as_dict(self) -> dict[str, object]:
-        """Return it for programs; the id is the public one."""
-        row = self.row
-        return {
-            "id": row.public_id,
-            "username": self.username,
-            "created_at": when(row.created_at),
-            "seen_at": when(row.seen_at),
-            "expires_at": when(row.expires_at),
-            "is_remembered": row.is_remembered,
-            "address": row.address,
-            "agent": row.agent,
-        }
+def as_dict(session: LiveSession) -> dict[str, object]:
+    """Return a live session for programs; the id is the public one."""
+    row = session.row
+    return {
+        "id": row.public_id,
+        "username": session.username,
+        "created_at": when(row.created_at),
+        "seen_at": when(row.seen_at),
+        "expires_at": when(row.expires_at),
+        "is_remembered": row.is_remembered,
+        "address": row.address,
+        "agent": row.agent,
+    }
 
 
 def live_of(services: Services, user: UserRecord) -> list[LiveSession]:
     """Return a user's live sessions, newest first."""
     with services.reading() as connection:
-        rows = services.sessions.store.of_user(connection, user.id)
-        return list(_live(services, connection, [(row, user.username) for row in rows]))
+        return live_sessions.of_user(services, connection, user)
 
 
 def _all(services: Services) -> Iterator[LiveSession]:
     after = 0
     while True:
         with services.reading() as connection:
-            found = services.sessions.store.page(connection, after=after, limit=PAGE)
-            live = list(_live(services, connection, found))
-        yield from live
-        if len(found) < PAGE:
+            found = live_sessions.page(services, connection, after=after, limit=PAGE)
+        yield from found.sessions
+        if not found.after:
             return
-        after = found[-1][0].id
-
-
-def _live(services: Services, connection: Connection, found: Iterable[tuple[SessionRow, str]]) -> Iterator[LiveSession]:
-    now = services.clock.now()
-    held = services.roles.names_of(connection, {row.user_id for row, _ in found}, now)
-    for row, username in found:
-        is_admin = ADMIN in held.get(row.user_id, ())
-        if services.sessions.life.is_live(row, row_proven_at(row), now, is_admin=is_admin):
-            yield LiveSession(row, username)
+        after = found.after
 
 
 @click.group("session", cls=Commands)
@@ -89,7 +67,7 @@ def commands() -> None:
 def show_all(services: Services, name: str | None, *, as_json: bool) -> None:
     """List live sessions, newest first."""
     live = _all(services) if name is None else live_of(services, require_user(services, name))
-    rows = [session.as_dict() for session in live]
+    rows = [as_dict(session) for session in live]
     if as_json:
         print_json(rows)
         return

@@ -13,7 +13,7 @@ from flask_gatehouse.kernel.identity import CLI
 from .app import Commands, accepted, act, require_user, with_services
 from .options import json_option, name_argument, read_password, reason_option, reason_or_ask, text
 from .output import print_facts, print_json, print_table, say, when
-from .sessions import live_of
+from .sessions import as_dict, live_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -126,7 +126,7 @@ def show(services: Services, name: str, *, as_json: bool) -> None:
         ]
         more = {"has_password": has_password, "temporary_password_until": temporary_until, "grants": held}
         names = [grant.role for grant in grants]
-        print_json(_facts(user, names) | more | {"sessions": [session.as_dict() for session in sessions]})
+        print_json(_facts(user, names) | more | {"sessions": [as_dict(session) for session in sessions]})
         return
     roles = [grant.role + (f" until {when(grant.until_at)}" if grant.until_at else "") for grant in grants]
     facts = [*_facts(user, roles).items(), ("password", _password_words(temporary_until, has_password=has_password))]

@@ -29,11 +29,15 @@ class Grant:
 
     Attributes:
         until_at: when it ends; None: never.
+        granted_by: id of the user who granted it; None: a command, the app, or `init` did.
+        granter: that user's present login name.
     """
 
     role: str
     until_at: Instant | None
     granted_at: Instant
+    granted_by: int | None
+    granter: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +158,11 @@ class Roles:
 
     def grants_of(self, connection: Connection, user_id: int, now: Instant) -> list[Grant]:
         """Return a user's present grants, by role name."""
-        query = select(grant.c.role, grant.c.until_at, grant.c.granted_at).where(
-            grant.c.user_id == user_id, or_(grant.c.until_at.is_(None), grant.c.until_at > now)
+        columns = (grant.c.role, grant.c.until_at, grant.c.granted_at, grant.c.granted_by, user.c.username)
+        query = (
+            select(*columns)
+            .select_from(grant.outerjoin(user, user.c.id == grant.c.granted_by))
+            .where(grant.c.user_id == user_id, or_(grant.c.until_at.is_(None), grant.c.until_at > now))
         )
         return [Grant(*row) for row in connection.execute(query.order_by(grant.c.role))]
 

@@ -170,6 +170,23 @@ def end_sessions(services: Services, act: Act, user_id: int) -> int | Refused:
     return result if isinstance(result, Refused) else ended[0]
 
 
+def end_session(services: Services, act: Act, public_id: str) -> UserRecord | Refused:
+    """End one session of another user; return whose. Needs a reason."""
+    with services.reading() as connection:
+        found = services.sessions.store.find_public(connection, public_id)
+    if found is None:
+        return refused(Refusal.NOT_FOUND)
+    user_id = found.user_id
+
+    def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
+        if not services.sessions.store.drop_one(unit.connection, user_id, public_id):
+            return refused(Refusal.NOT_FOUND)
+        _record(unit, act, "session.ended", user_id, sessions=[public_id])
+        return None
+
+    return _on_user(services, act, user_id, change, needs_reason=True)
+
+
 def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     """Close a user for good: name and address are erased, password, roles and sessions removed.
 

@@ -66,6 +66,8 @@ class GuardLayer:
         return answer
 
     def _judge(self, environ: dict[str, Any]) -> Response | None:
+        if self._app.subdomain_matching:  # whose page a path names depends on more than the path: Flask sees to it
+            return None
         endpoint = self._endpoint(environ)
         if endpoint not in RULES or self._wired.origins.of(environ) is None:
             return None

@@ -161,7 +161,17 @@ class RouteTable:
         owed = self._policy.ruled(requirement.permissions) - requirement.listed
         if requirement == LOGIN:
             requirement = LOGIN
-        return Guard(requirement, frozenset(labels), owed, is_labelled=True, is_csrf_exempt=is_exempt)
+        passed = frozenset(label for label in labels if not self._is_lifted(label, levels, owed))
+        return Guard(requirement, passed, owed, is_labelled=True, is_csrf_exempt=is_exempt)
+
+    def _is_lifted(self, label: Label, levels: list[list[Label]], owed: frozenset[str]) -> bool:
+        """Tell whether a blueprint's label asked for objects and the view's own has waived that.
+
+        It counts as passed no longer: a helper under the very same label owes its object still (rule 23).
+        """
+        if any(label in level for level in levels[:-1]):
+            return False
+        return not self._policy.ruled(label.requirement.permissions) - label.requirement.listed <= owed
 
     def _require_declared(self, endpoint: str, labels: list[Label]) -> None:
         for label in labels:

@@ -8,7 +8,7 @@ from flask import Blueprint
 
 from flask_gatehouse.kernel.clock import as_text
 
-from . import account, admin, login
+from . import account, admin, admin_sessions, login
 from .browsers import browser_name
 from .shown import BIGGEST_ID
 
@@ -48,6 +48,7 @@ ADMIN_SHOWN: tuple[tuple[str, str, RouteCallable], ...] = (
     ("", "admin", admin.overview),
     ("/users", "admin_users", admin.list_users),
     (USER, "admin_user", admin.show_user),
+    ("/sessions", "admin_sessions", admin_sessions.list_sessions),
 )
 
 ADMIN_ACTIONS: tuple[tuple[str, str, RouteCallable], ...] = (
@@ -57,6 +58,7 @@ ADMIN_ACTIONS: tuple[tuple[str, str, RouteCallable], ...] = (
     (f"{USER}/grant", "admin_grant", admin.grant),
     (f"{USER}/withdraw", "admin_withdraw", admin.withdraw),
     (f"{USER}/end-sessions", "admin_end_sessions", admin.end_sessions),
+    ("/sessions/<public_id>/end", "admin_end_session", admin_sessions.end_session),
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from flask import flash, request, url_for
@@ -17,12 +16,10 @@ from flask_gatehouse.http.origin import next_target
 from flask_gatehouse.http.respond import done, invalid, message, page, refused
 
 from . import forms
-from .shown import BIGGEST_ID, PER_PAGE, own_entry, password_help, present_identity
+from .shown import BIGGEST_ID, PER_PAGE, PUBLIC_ID, own_entry, password_help, present_identity
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
-
-_PUBLIC_ID = re.compile(r"[0-9a-f]{16}")
 
 
 @login_required
@@ -99,7 +96,7 @@ def end_session(public_id: str) -> ResponseReturnValue:
     identity = present_identity()
     if public_id == identity.session_id:
         return _left("This session has ended.")
-    is_known = bool(_PUBLIC_ID.fullmatch(public_id))
+    is_known = bool(PUBLIC_ID.fullmatch(public_id))
     if not is_known or isinstance(revoke.one(services(), identity, public_id, here().source), Refused):
         return message(404, "Not found", "You have no such session: perhaps it has ended already.")
     flash("The session has ended.", "success")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from flask import flash, request, url_for
 
-from flask_gatehouse.domain import users
-from flask_gatehouse.flows import administer
+from flask_gatehouse.domain import devices, users
+from flask_gatehouse.flows import administer, standing
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.http.context import here, services, wired
 from flask_gatehouse.http.labels import requires
@@ -16,7 +16,7 @@ from flask_gatehouse.http.rights import can
 from flask_gatehouse.kernel.identity import Actor
 
 from . import forms
-from .shown import PER_PAGE, full_entry, present_identity
+from .shown import PER_PAGE, errors_in_words, full_entry, present_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +50,7 @@ def list_users() -> ResponseReturnValue:
     """Show users by name, those whose name begins with what was searched for."""
     form = forms.SearchForm(request.args)
     if not form.validate():
-        error = " ".join(text for texts in form.errors.values() for text in texts)
-        return page("admin_users.html", 422, users=[], search="", search_error=error)
+        return page("admin_users.html", 422, users=[], search="", search_error=errors_in_words(form))
     return page("admin_users.html", **_listed(form.search.data, form.after.data))
 
 
@@ -67,7 +66,7 @@ def _listed(search: str, after: str) -> dict[str, Any]:
 
 @requires("users:read")
 def show_user(user_id: int) -> ResponseReturnValue:
-    """Show one user: grants, sessions, recent activity, and what may be done."""
+    """Show one user: what keeps them out, grants, sessions, known browsers, recent activity, and what may be done."""
     context = _context(user_id)
     return page("admin_user.html", **context) if context else _unknown()
 
@@ -90,7 +89,9 @@ def _context(user_id: int, acted: str = "", form: forms.GatehouseForm | None = N
             "user": user,
             "identity": identity,
             "is_fresh": wired().is_fresh(identity),
+            "obstacles": standing.obstacles_of(held, connection, user, now),
             "grants": grants,
+            "browsers": devices.of_user(connection, user_id),
             "all_roles": list(held.roles.all(connection)),
             "sessions": held.sessions.live_of_user(connection, user_id, now, is_admin=is_admin),
             "entries": None if entries is None else [full_entry(entry, user_id) for entry in entries],

@@ -27,6 +27,9 @@ CONTROL = "Control characters cannot be taken."
 MISSING = "Fill this in."
 DIFFERENT = "The two passwords differ."
 REPEATED = "This was sent more than once."
+NO_NUMBER = "The number after which the page begins is no number."
+KEY_DIGITS = 18
+"""So many fit into 64 bits, whatever they are."""
 
 NAME = {"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}
 PRESENT = {"autocomplete": "current-password"}
@@ -63,6 +66,25 @@ class Address(_OneLine, EmailField):
     """An e-mail address."""
 
     data: str = ""
+
+
+class Key(Line):
+    """The key that a page of a list begins after, as a number that the database can hold."""
+
+    number: int = 0
+
+    def pre_validate(self, form: Any) -> None:
+        """Read the number.
+
+        Raises:
+            StopValidation: it is none.
+        """
+        super().pre_validate(form)
+        if not self.data:
+            return
+        if not (self.data.isascii() and self.data.isdecimal() and len(self.data) <= KEY_DIGITS):
+            raise StopValidation(NO_NUMBER)
+        self.number = int(self.data)
 
 
 class Secret(_OneLine, PasswordField):
@@ -208,3 +230,10 @@ class SearchForm(GatehouseForm):
 
     search = Line("Name begins with")
     after = Line("After")
+
+
+class SessionsForm(GatehouseForm):
+    """Where the list of sessions begins: whose, and the last one of the page before."""
+
+    username = Line("Login name")
+    after = Key("After")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,10 +13,14 @@ from flask_gatehouse.http.context import here, services
 from flask_gatehouse.kernel.identity import Identity
 
 if TYPE_CHECKING:
+    from flask_wtf import FlaskForm
+
     from flask_gatehouse.domain.audit import Entry
     from flask_gatehouse.kernel.clock import Instant
 
 PER_PAGE = 50
+PUBLIC_ID = re.compile(r"[0-9a-f]{16}")
+"""What the public id of a session looks like: nothing else is asked for."""
 BIGGEST_ID = 2**63 - 1
 """The largest id that both databases can hold."""
 
@@ -36,6 +41,11 @@ class ShownEntry:
     address: str
     agent: str
     reason: str = ""
+
+
+def errors_in_words(form: FlaskForm) -> str:
+    """Return what cannot be taken of a form that stands in the query, in one text."""
+    return " ".join(str(text) for texts in form.errors.values() for text in texts)
 
 
 def present_identity() -> Identity:

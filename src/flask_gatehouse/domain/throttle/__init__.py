@@ -67,7 +67,7 @@ __all__ = [
     "Throttle",
 ]
 
-_NAME, _USER = "name:", "user:"
+_NAME, _USER, _DEVICE = "name:", "user:", "device:"
 _FIRSTS_KEY, _TOLD_KEY = f"{FIRSTS.name}>all", f"{FIRSTS.name}>told"
 
 
@@ -166,7 +166,7 @@ class Throttle:
 
     def device_key(self, device_id: int) -> str:
         """Return the key of the budget that one known browser has for its user."""
-        return f"device:{device_id}"
+        return f"{_DEVICE}{device_id}"
 
     def factor_key(self, method: str, user_id: int) -> str:
         """Return the key of one second factor of one user: each authenticator has its own count."""
@@ -237,7 +237,7 @@ class Throttle:
     def _charge_account(
         self, connection: Connection, rule: Rule, key: str, window_keys: tuple[str, ...], now: Instant
     ) -> Charge:
-        lockout = charge_account(connection, key, now, is_kept=not key.startswith(_NAME))
+        lockout = charge_account(connection, key, now, is_kept=not key.startswith((_NAME, _DEVICE)))
         if lockout.is_refused:
             if rule.is_judged:
                 judged(connection, window_keys, now)
@@ -268,10 +268,10 @@ class Throttle:
         """After a full login: zero the account's counter, give one address charge back (rule 3)."""
         if not charge.account_key:
             return
-        until = judged(connection, charge.window_keys, now)
+        still_open = judged(connection, charge.window_keys, now)
         if clear_account(connection, charge.account_key, now):
-            judged(connection, charge.window_keys, now, refunded=1)
-            remember_refund(connection, charge.account_key, until)
+            judged(connection, still_open, now, refunded=1)  # those alone are locked, and were charged by this attempt
+            remember_refund(connection, charge.account_key, max(still_open.values(), default=0))
 
     def earlier_login(self, user_id: int, address: str) -> Charge:
         """Return what the first step of a login was charged, to settle it when its second factor was right."""

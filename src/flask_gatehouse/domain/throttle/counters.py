@@ -13,6 +13,8 @@ from flask_gatehouse.kernel.schema import counter
 from .rules import STILL_JUDGED, STREAK_LIFE, WRONG_BEFORE_DISABLED, delay_after
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlalchemy import ColumnElement, Connection
 
     from flask_gatehouse.kernel.clock import Instant
@@ -101,8 +103,10 @@ def charge_window(
     return WindowCharge(*connection.execute(refusal.returning(*columns)).one())
 
 
-def judged(connection: Connection, keys: tuple[str, ...], now: Instant, *, refunded: int = 0) -> Instant:
-    """Say that the outcome of a charge is known; return when the windows end. Locks them in the order of `spend`.
+def judged(connection: Connection, keys: Iterable[str], now: Instant, *, refunded: int = 0) -> dict[str, Instant]:
+    """Say that the outcome of a charge is known; return the windows that are still open, with their ends.
+
+    Locks them in the order of `spend`, and those that have ended not at all.
 
     Args:
         connection: where to write.
@@ -114,11 +118,13 @@ def judged(connection: Connection, keys: tuple[str, ...], now: Instant, *, refun
         "judging": case((counter.c.judging > 0, counter.c.judging - 1), else_=0),
         "count": case((counter.c.count >= refunded, counter.c.count - refunded), else_=0),
     }
-    last = 0
+    found: dict[str, Instant] = {}
     for key in keys:
         statement = update(counter).where(counter.c.key == key, counter.c.ends_at > now).values(**values)
-        last = max(last, connection.execute(statement.returning(counter.c.ends_at)).scalar_one_or_none() or 0)
-    return last
+        ends_at = connection.execute(statement.returning(counter.c.ends_at)).scalar_one_or_none()
+        if ends_at is not None:
+            found[key] = ends_at
+    return found
 
 
 def charge_account(connection: Connection, key: str, now: Instant, *, is_kept: bool) -> Lockout:
@@ -187,11 +193,6 @@ def clear_account(connection: Connection, key: str, now: Instant) -> bool:
 def remember_refund(connection: Connection, key: str, until: Instant) -> None:
     """Say until when an account has had its refund."""
     connection.execute(update(counter).where(counter.c.key == key).values(refunded_until=until, purge_at=until))
-
-
-def drop_accounts(connection: Connection, keys: tuple[str, ...]) -> None:
-    """Delete account counters of what is no longer there."""
-    connection.execute(delete(counter).where(counter.c.key.in_(keys)))
 
 
 def count_again(connection: Connection, key: str, now: Instant) -> bool:
