@@ -280,6 +280,8 @@ class Gatehouse:
         )
         store = sessions.SqlSessions(database, self._roles.in_code)
         on = features.switched_on(loaded.features)
+        factors = (*self._factors, *(factor for feature in on for factor in feature.factors))
+        methods = tuple(factor.method for factor in factors)
         return Services(
             settings=loaded,
             clock=self.clock,
@@ -289,11 +291,11 @@ class Gatehouse:
             password_rules=passwords.PasswordRules(loaded.password_min, _context_words(app)),
             sessions=sessions.Sessions(store, life, loaded.session_protection, loaded.max_sessions),
             roles=self._roles,
-            throttle=throttle.Throttle(database, keys, is_on=loaded.throttle == "on"),
+            throttle=throttle.Throttle(database, keys, is_on=loaded.throttle == "on", methods=methods),
             audit=audit.AuditLog(keys),
             policy=self._policy,
             freshness=policy.Freshness(micros(loaded.fresh), micros(loaded.admin_fresh)),
-            factors=(*self._factors, *(factor for feature in on for factor in feature.factors)),
+            factors=factors,
         )
 
     def _make_ready(self, app: Flask, wired: Wired, table: RouteTable) -> bool:

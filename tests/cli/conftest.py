@@ -155,7 +155,7 @@ class Commands:
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """Return the events of a kind, newest first."""
-        found: list[dict[str, Any]] = self.json("audit", "list", "--kind", kind)
+        found: list[dict[str, Any]] = self.json("audit", "list", "--event", kind)
         return found
 
 

@@ -8,9 +8,8 @@ import threading
 import pytest
 from sqlalchemy import delete, select, update
 
-from flask_gatehouse.domain import audit
-from flask_gatehouse.domain.audit import Event
-from flask_gatehouse.kernel.identity import SYSTEM
+from flask_gatehouse.domain.audit import Event, rows
+from flask_gatehouse.kernel.identity import SYSTEM, Source
 from flask_gatehouse.kernel.schema import chain_head, event
 
 pytestmark = pytest.mark.usefixtures("database_url")
@@ -53,10 +52,37 @@ def test_events_are_found_by_user_and_by_kind(run):
     run.ok("user", "suspend", "bob")
     assert {row["username"] for row in run.json("audit", "list", "--user", "BOB")} == {"bob"}
     assert [row["kind"] for row in run.json("audit", "list", "--user", "bob")] == ["user.suspended", "user.created"]
-    assert [row["username"] for row in run.json("audit", "list", "--kind", "user.created")] == ["bob", "alice"]
-    assert run.json("audit", "list", "--user", "alice", "--kind", "user.suspended") == []
+    assert [row["username"] for row in run.json("audit", "list", "--event", "user.created")] == ["bob", "alice"]
+    assert run.json("audit", "list", "--user", "alice", "--event", "user.suspended") == []
     assert "no user" in run.refused("audit", "list", "--user", "nobody")
-    assert "user.created" in run.misused("audit", "list", "--kind", "nothing")
+
+
+def test_events_are_found_by_address_and_by_time(run):
+    for second, address in enumerate(("192.0.2.1", "192.0.2.2", "2001:db8::7")):
+        with run.services.database.unit() as connection:
+            run.services.audit.append(connection, [Event("logout", SYSTEM, source=Source(address))], second * 1_000_000)
+    listed = {row["id"] for row in run.json("audit", "list", "--address", "2001:0db8:0::7")}
+    assert listed == {3}
+    assert [row["id"] for row in run.json("audit", "list", "--address", "::ffff:192.0.2.1")] == [1]
+    span = ("--since", "1970-01-01T00:00:01Z", "--until", "1970-01-01T01:00:02+01:00")
+    assert [row["id"] for row in run.json("audit", "list", *span)] == [2]
+
+
+@pytest.mark.parametrize(
+    "options, mend",
+    [
+        (("--event", "user.suspnded"), "did you mean user.suspended"),
+        (("--event", "reset"), "password.reset"),
+        (("--event", "xyzzy"), "there are access.denied"),
+        (("--event", ""), "there are access.denied"),
+        (("--address", "192.0.2.0/24"), "write one address"),
+        (("--since", "yesterday"), "ISO 8601"),
+        (("--until", "2030-01-31T12:00:00"), "with its offset"),
+        (("--since", "2030-01-31T12:00:00Z", "--until", "2030-01-31T12:00:00Z"), "before --until"),
+    ],
+)
+def test_what_cannot_be_searched_for_is_a_usage_error_that_names_the_mend(run, options, mend):
+    assert mend in run.misused("audit", "list", *options)
 
 
 @pytest.mark.parametrize("option", [("--limit", "0"), ("--limit", "x"), ("--before", "0"), ("--before", "-1")])
@@ -125,7 +151,7 @@ def test_a_head_that_is_none_is_a_usage_error(run, head):
 
 
 def test_the_chain_agrees_while_others_write(run, monkeypatch):
-    monkeypatch.setattr(audit, "BATCH", 7)
+    monkeypatch.setattr(rows, "BATCH", 7)
     add_events(run, 100)
     has_ended = threading.Event()
 

@@ -22,7 +22,7 @@ from tests.docs import pages, shell
 from tests.support.processes import clean_environment
 
 COMMANDS = {
-    "audit": {"list", "verify"},
+    "audit": {"export", "list", "verify"},
     "check": set(),
     "db": {"current", "upgrade"},
     "demo": set(),
@@ -34,7 +34,7 @@ COMMANDS = {
 }
 CHANGES = {
     *("user create", "user suspend", "user restore", "user unlock", "user reset", "user delete"),
-    *("role create", "role grant", "role withdraw", "session revoke", "init"),
+    *("role create", "role grant", "role withdraw", "session revoke", "init", "audit export"),
 }
 
 

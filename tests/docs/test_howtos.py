@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 
 import pytest
@@ -83,6 +84,40 @@ def test_the_commands_of_the_page_do_what_it_says(name, tmp_path):
         shell.run_one("gatehouse init --admin alice", tmp_path, stdin=f"{PASSWORD}\n")
     for block in pages.blocks(page, "console"):
         shell.run(block.text, tmp_path, stdin=f"{PASSWORD}\n")
+
+
+@pytest.fixture
+def older_events(tmp_path, monkeypatch):
+    """Return an adder of events to the app in the test's folder, some days old."""
+
+    def add(days: int, count: int) -> None:
+        program = (
+            "import app; from datetime import timedelta\n"
+            "from flask_gatehouse.domain.audit import Event; from flask_gatehouse.kernel.identity import APP\n"
+            "from flask_gatehouse.kernel.clock import micros\n"
+            "services = app.app.extensions['gatehouse'].services(app.app)\n"
+            "with services.database.unit() as connection:\n"
+            f"    at = services.clock.now() - micros(timedelta(days={days}))\n"
+            f"    services.audit.append(connection, [Event('user.created', APP)] * {count}, at)\n"
+        )
+        (tmp_path / "add.py").write_text(program, encoding="utf-8")
+        shell.run_one("set -a; . ./.env; set +a; python add.py", tmp_path)
+
+    return add
+
+
+def test_v14_2_7_the_audit_log_is_kept_for_as_long_as_the_page_says(tmp_path, older_events):
+    page = pages.page("howto/keep-the-audit-log.md")
+    (tmp_path / "app.py").write_text(APP, encoding="utf-8")
+    shell.run_one("gatehouse init", tmp_path)
+    shell.run_one("gatehouse db upgrade", tmp_path)
+    older_events(400, 3)
+    older_events(300, 4)
+    older_events(2, 1)
+    for block in pages.blocks(page, "console"):
+        shell.run(block.text, tmp_path)
+    left = json.loads(shell.run_one("gatehouse audit list --json", tmp_path))
+    assert [row["id"] for row in left] == list(range(9, 3, -1))
 
 
 def test_the_tests_of_the_page_pass(tmp_path):
@@ -322,6 +357,8 @@ def _require_that_the_log_stands(url):
         "DELETE FROM gatehouse_event",
         "TRUNCATE gatehouse_event",
         "DELETE FROM gatehouse_chain_head",
+        "DELETE FROM gatehouse_audit_segment",
+        "INSERT INTO gatehouse_audit_segment VALUES (1, 1, '', 1, '')",
         "ALTER TABLE gatehouse_user ADD COLUMN x INTEGER",
         "CREATE TABLE x (id INTEGER)",
     )

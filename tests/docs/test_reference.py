@@ -498,7 +498,7 @@ def test_every_command_is_documented():
         "gatehouse demo",
         "gatehouse init",
         "gatehouse check",
-        "gatehouse audit verify",
+        "gatehouse audit verify [FILES]...",
         "gatehouse routes",
     ):
         assert f"`{command}`" in text

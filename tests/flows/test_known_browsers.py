@@ -12,7 +12,7 @@ from flask_gatehouse.domain import devices
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.sessions import Issued, Session
 from flask_gatehouse.domain.throttle import LOGIN, Noted
-from flask_gatehouse.flows import login, reset_password, revoke, step_up
+from flask_gatehouse.flows import login, register, reset_password, revoke, step_up
 from flask_gatehouse.flows.outcomes import FactorDue, Refusal, Refused
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.identity import CLI, GUEST
@@ -238,7 +238,7 @@ def test_rule_28_refusals_of_an_address_are_told_with_those_that_were_turned_awa
     assert home.kinds().count("login.throttled") == 1
 
 
-def test_rule_28_a_hundred_thousand_failures_leave_at_most_702_rows(run_folder, tmp_path):
+def test_rule_28_a_hundred_thousand_failures_leave_at_most_802_rows(run_folder, tmp_path):
     here = house.build(sqlite_copy(run_folder, tmp_path / "flood.sqlite3"))
     services, noted = here.services, []
     for number in range(100):
@@ -252,12 +252,52 @@ def test_rule_28_a_hundred_thousand_failures_leave_at_most_702_rows(run_folder, 
     assert here.count(schema.event) == 101
     here.later(minutes=11)
     for _ in range(10):
-        with services.unit() as unit:
-            login._tell_counted(services, unit)
-    assert here.count(schema.event) <= 702
+        login.tell_counted(services)
+    assert here.count(schema.event) <= 802
     counted = sum(json.loads(entry.detail)["number"] for entry in here.events("failures.counted"))
     assert counted + 100 == 100_000
     house.close(here)
+
+
+def test_rule_28_what_one_process_turned_away_is_told_whoever_closes_the_window(home, open_house):
+    other = open_house()
+    for number in range(71):
+        other.log_in(f"nobody{number}", WRONG, address="203.0.113.9")
+    home.later(minutes=11)
+    other.later(minutes=11)
+    home.person()
+    home.session()
+    for _ in range(3):
+        other.session(address=ELSEWHERE)
+    told = [entry for entry in home.events("failures.counted") if entry.address == "203.0.113.9"]
+    assert sum(json.loads(entry.detail)["number"] for entry in told) == 50
+    assert not other.services.throttle._spent.has_refusals
+
+
+def test_rule_28_a_flood_from_thousands_of_addresses_is_told_in_a_bounded_number_of_rows(home):
+    throttle, now = home.services.throttle, home.clock.now()
+    for number in range(3000):
+        key = f"login@198.51.{number // 250}.{number % 250}"
+        throttle._spent.add(key, now + SECOND)
+        throttle._spent.wait(key, now)
+    home.later(seconds=2)
+    login.tell_counted(home.services)
+    assert len(home.events("failures.counted")) == 100
+    home.later(minutes=11)
+    login.tell_counted(home.services)
+    numbers = [json.loads(entry.detail)["number"] for entry in home.events("failures.counted")]
+    assert (len(numbers), sum(numbers)) == (101, 3000)
+
+
+def test_rule_28_refused_registrations_are_told_too(home):
+    for number in range(25):
+        register.register(home.services, register.NewUser(f"person{number}", "x", None), HERE, may_claim=False)
+    home.person("alice")
+    home.later(minutes=11)
+    home.session(address=ELSEWHERE)
+    details = [json.loads(entry.detail) for entry in home.events("failures.counted")]
+    assert {detail["kind"] for detail in details} == {"register.throttled"}
+    assert sum(detail["number"] for detail in details) == 5
 
 
 # --- found by an attacker of ours ------------------------------------------------------------------------------

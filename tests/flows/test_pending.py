@@ -6,9 +6,10 @@ import pytest
 import sqlalchemy as sa
 
 from flask_gatehouse.domain.sessions import Gone, Issued, Session
+from flask_gatehouse.domain.users import UserRecord
 from flask_gatehouse.flows import account, administer, login, reset_password, revoke
 from flask_gatehouse.flows.login import Attempt
-from flask_gatehouse.flows.outcomes import FactorDue, Refusal, Refused
+from flask_gatehouse.flows.outcomes import FactorDue, Refusal, Refused, refused
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.identity import CLI, HAS, KNOWS, Proof, assurance
 from tests.support import house
@@ -185,6 +186,24 @@ def test_the_session_of_before_ends_when_the_login_is_complete_and_not_sooner(gu
     after = answer(guarded, pending.secret, "two", previous=guarded.identity(before.secret))
     assert isinstance(after, Issued)
     assert not isinstance(guarded.load(before.secret), Session)
+
+
+def test_rule_03_the_address_gets_its_charge_back_once_the_factor_was_right(guarded):
+    pending = pend(guarded)
+    assert guarded.counter("login@192.0.2.1")[0] == 1
+    opened(guarded, pending.secret, CODES[0])
+    assert guarded.counter("login@192.0.2.1")[0] == 0
+    pend(guarded)
+    assert guarded.counter("login@192.0.2.1")[0] == 1
+
+
+def test_rule_04_a_factor_that_answers_no_more_is_unlocked_by_command_and_no_right_code_is_lost(guarded, alice):
+    pending = pend(guarded)
+    assert answer(guarded, pending.secret, "wrong") == refused(Refusal.CREDENTIALS)
+    guarded.change(sa.update(schema.counter).where(schema.counter.c.key == f"factor:paper:{alice}").values(total=101))
+    assert not answer(guarded, pending.secret, CODES[0])
+    assert isinstance(administer.unlock(guarded.services, BY_COMMAND, alice), UserRecord)
+    opened(guarded, pending.secret, CODES[0])
 
 
 # --- counting ----------------------------------------------------------------------------------------------

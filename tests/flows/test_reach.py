@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 
@@ -50,6 +52,15 @@ def test_v8_3_1_of_several_rights_the_one_that_lasts_longest_counts(home):
     assert refusal(administer.grant(home.services, act, other, "cashier")) is None
 
 
+def test_v16_2_1_a_grant_that_ends_sooner_than_before_asks_for_a_reason_as_a_withdrawal_does(home):
+    user, end = home.person("alice", roles=["clerk"]), home.clock.now() + HOUR
+    silent = replace(BY_COMMAND, reason="")
+    assert refusal(administer.grant(home.services, silent, user, "clerk", end)) == "reason"
+    assert refusal(administer.grant(home.services, BY_COMMAND, user, "clerk", end)) is None
+    assert refusal(administer.grant(home.services, silent, user, "clerk", end + 1)) is None  # longer, and for ever
+    assert refusal(administer.grant(home.services, silent, user, "clerk")) is None
+
+
 # --- by name -----------------------------------------------------------------------------------------------
 
 
@@ -63,9 +74,9 @@ def test_v8_3_1_a_role_that_permits_nothing_is_granted_by_its_holders_only(open_
     help_, chief = (home.by(home.session(name).secret) for name in ("help", "chief"))
     assert refusal(administer.grant(home.services, help_, plain, "boss")) is Refusal.FORBIDDEN
     assert refusal(administer.grant(home.services, chief, plain, "boss")) is None
-    assert refusal(administer.suspend(home.services, help_, plain)) is Refusal.FORBIDDEN
     assert refusal(administer.withdraw(home.services, help_, plain, "boss")) is Refusal.FORBIDDEN
     assert [held.role for held in home.grants(plain)] == ["boss"]
+    assert refusal(administer.suspend(home.services, help_, plain)) is None  # who acts on a user covers permissions
 
 
 def test_a_role_that_is_gone_from_the_code_can_be_withdrawn(home, open_house):

@@ -6,8 +6,12 @@ import io
 from contextlib import ExitStack
 
 import pytest
+from flask import current_app
 from sqlalchemy import event
+from werkzeug.routing import BaseConverter
+from werkzeug.test import EnvironBuilder
 
+import flask_gatehouse as gatehouse
 from flask_gatehouse.http.guard import RULES
 from tests.http.people import JSON, PASSWORD, StillClock, add_user, cookie, enter, entries, log_in, services
 from tests.support.visitor import csrf_token, submit
@@ -186,3 +190,26 @@ def test_v3_4_1_a_page_of_the_layer_can_be_replaced(flooded, stranger, tmp_path)
     flooded.template_folder = str(tmp_path / "templates")
     flooded.jinja_loader.searchpath.append(str(tmp_path / "templates"))
     assert guess(stranger, "alice", **FLOODER).text == "ours, 600"
+
+
+def test_rule_06_the_hosts_own_converters_are_not_run_by_the_layer(build):
+    class Item(BaseConverter):
+        def to_python(self, value):
+            return current_app.name + value
+
+    def setup(app, _gate):
+        app.url_map.converters["item"] = Item
+        app.post("/item/<item:one>")(gatehouse.public(lambda one: one))
+
+    app = build(setup, WTF_CSRF_ENABLED=False)
+    assert app.test_client().post("/item/x").text == f"{app.name}x"
+
+
+def test_rule_06_a_method_in_small_letters_is_judged_as_what_flask_takes_it_for(flooded, stranger):
+    flooded.config["REACHED"].clear()
+    environ = EnvironBuilder(path="/login", method="POST", environ_overrides=FLOODER).get_environ()
+    status = []
+    body = flooded.wsgi_app(environ | {"REQUEST_METHOD": "post"}, lambda line, *_: status.append(line))
+    assert status[0].startswith("429")
+    assert b"".join(body)
+    assert flooded.config["REACHED"] == []

@@ -281,7 +281,7 @@ def test_rule_24_the_last_administrator_stays(app, root):
     assert act(root, 3, "withdraw", role="admin", reason="one is enough").status_code == 303
     second = logged_in(app, "second")
     assert act(root, 3, "grant", role="admin").status_code == 303
-    assert act(second, 1, "grant", role="admin", until="2099-01-31T12:00:00Z").status_code == 303
+    assert act(second, 1, "grant", role="admin", until="2099-01-31T12:00:00Z", reason="a test").status_code == 303
     refused = act(root, 3, "suspend", reason="for the test")
     assert refused.status_code == 403
     assert "last administrator" in refused.get_data(as_text=True)

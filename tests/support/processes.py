@@ -25,7 +25,8 @@ POLL_SECONDS = 0.02
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Return this process's environment without any setting of ours or Flask's, and with `extra`."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("GATEHOUSE_", "FLASK_"))}
-    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **extra}
+    path = os.pathsep.join((str(ROOT), str(ROOT / "src")))
+    return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **extra}
 
 
 def free_port() -> int:

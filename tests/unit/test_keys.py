@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from flask_gatehouse.kernel.keys import KeyRing, new_public_id, new_secret, secret_digest
 
 OLD, NEW = "the older secret, 32 characters long", "the newer secret, 32 characters long"
-PURPOSES = ["csrf", "csrf-seed", "guest-cookie", "audit-head", "throttle-name", "first-admin-code"]
+PURPOSES = [
+    *("csrf", "csrf-seed", "guest-cookie", "throttle-name", "first-admin-code"),
+    *("audit-head", "audit-export", "audit-segment"),
+]
 
 
 def test_each_purpose_has_a_key_of_its_own_and_none_is_the_secret():

@@ -135,6 +135,15 @@ def with_site(command: Callable[Concatenate[Site, P], R]) -> Callable[P, R]:
     return update_wrapper(run, command)
 
 
+def services_of(ctx: click.Context) -> Services:
+    """Return the services of the app that was found, for a command that does not always need one."""
+    return ctx.invoke(with_services(_itself))
+
+
+def _itself(services: Services) -> Services:
+    return services
+
+
 def with_services(command: Callable[Concatenate[Services, P], R]) -> Callable[P, R]:
     """Hand the services to a command, over a database that is ready for them."""
 

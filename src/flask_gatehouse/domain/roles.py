@@ -45,7 +45,7 @@ class Rights:
     """What a user may do by role, to compare one user's reach with another's.
 
     Attributes:
-        roles: names of the roles; an app may ask for a name alone (`role_required`), whatever it permits.
+        roles: names of the roles.
     """
 
     is_admin: bool
@@ -53,10 +53,15 @@ class Rights:
     roles: frozenset[str] = frozenset()
 
     def covers(self, other: Rights) -> bool:
-        """Tell whether these rights are a superset of the other's, its roles by name included."""
-        if self.is_admin:
-            return True
-        return not other.is_admin and other.permissions <= self.permissions and other.roles <= self.roles
+        """Tell whether these rights are a superset of the other's."""
+        return self.is_admin or (not other.is_admin and other.permissions <= self.permissions)
+
+    def may_hand_on(self, role: Rights) -> bool:
+        """Tell whether a role may be granted and withdrawn: its permissions are covered.
+
+        One that permits nothing is asked for by its name alone (`role_required`): its holders hand it on.
+        """
+        return self.covers(role) and (self.is_admin or bool(role.permissions) or role.roles <= self.roles)
 
 
 class Roles:
@@ -144,10 +149,10 @@ class Roles:
         return Rights(any(right.is_admin for right in rights), everything, frozenset(keys))
 
     def covered_until(self, connection: Connection, user_id: int, wanted: Rights, now: Instant) -> Instant | None:
-        """Return when a user's rights cease to cover others, as grants of theirs end; None: never by themselves."""
+        """Return when a user may hand a role on no longer, as grants of theirs end; None: never by themselves."""
         ends = {held.until_at for held in self.grants_of(connection, user_id, now)} - {None}
         for end in sorted(end for end in ends if end is not None):
-            if not self.rights_of(connection, user_id, end).covers(wanted):
+            if not self.rights_of(connection, user_id, end).may_hand_on(wanted):
                 return end
         return None
 

@@ -226,6 +226,8 @@ def grant(
             return refused_value("until", "Your own right to this role ends sooner: name an earlier end.")
         if key == ADMIN and until_at is not None and _is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
+        if not act.reason and _shortens(services, unit, user_id, key, until_at):
+            return refused_value("reason", "This takes away from a grant: give a reason, it is recorded.")
         services.roles.add_grant(unit.connection, user_id, key, unit.now, by=act.actor.user_id, until_at=until_at)
         _record(unit, act, "role.granted", user_id, role=key, until=until_at)
         return None
@@ -238,7 +240,7 @@ def withdraw(services: Services, act: Act, user_id: int, role: str) -> UserRecor
 
     def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
         key = role.casefold()  # which may be gone from the code: what remains of it must go too
-        if not _rights(services, unit, act).covers(services.roles.rights_of_role(unit.connection, key)):
+        if not _rights(services, unit, act).may_hand_on(services.roles.rights_of_role(unit.connection, key)):
             return refused(Refusal.FORBIDDEN)
         if key == ADMIN and _is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
@@ -256,9 +258,18 @@ def _usable_role(services: Services, unit: Unit, act: Act, role: str) -> str | R
         key = services.roles.require(unit.connection, role)
     except InvalidFieldError as error:
         return refused_field(error)
-    if not _rights(services, unit, act).covers(services.roles.rights_of_role(unit.connection, key)):
+    if not _rights(services, unit, act).may_hand_on(services.roles.rights_of_role(unit.connection, key)):
         return refused(Refusal.FORBIDDEN)
     return key
+
+
+def _shortens(services: Services, unit: Unit, user_id: int, key: str, until_at: Instant | None) -> bool:
+    """Tell whether a grant would end sooner than the one that is there: what it takes asks for a reason."""
+    held = {grant.role: grant.until_at for grant in services.roles.grants_of(unit.connection, user_id, unit.now)}
+    if key not in held or until_at is None:
+        return False
+    present = held[key]
+    return present is None or until_at < present
 
 
 def _outlasts_actor(services: Services, unit: Unit, act: Act, key: str, until_at: Instant | None) -> bool:

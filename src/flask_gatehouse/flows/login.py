@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import devices, passwords, throttle, tokens, users
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.kernel.clock import as_text
-from flask_gatehouse.kernel.errors import HashingBusyError
+from flask_gatehouse.kernel.errors import DatabaseUnavailableError, HashingBusyError
 from flask_gatehouse.kernel.identity import APP, GUEST, KNOWS, SYSTEM, Actor, Identity, Proof, Source
 
 from .outcomes import BUSY_WAIT_MICROS, FactorDue, MustReplace, Refusal, Refused, refused
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from flask_gatehouse.kernel.feature import Factor
 
     from .services import Services, Unit
+
+log = logging.getLogger("flask_gatehouse.login")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -68,7 +71,9 @@ def begin(services: Services, name: str, password: str, attempt: Attempt) -> Iss
     except HashingBusyError:
         return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
     with services.unit() as unit:
-        return _decide(services, unit, checked, attempt)
+        outcome = _decide(services, unit, checked, attempt)
+    tell_counted(services)
+    return outcome
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -143,13 +148,23 @@ def _record_failure(unit: Unit, noted: throttle.Noted, event: Event) -> None:
         unit.record(Event("failures.overflowed", SYSTEM, outcome="refused"))
 
 
-def _tell_counted(services: Services, unit: Unit) -> None:
-    """Record what windows that have ended counted beside their first failure (rule 28)."""
-    for told in services.throttle.close_windows(unit.connection, unit.now):
-        detail: dict[str, object] = {"kind": told.kind, "number": told.number, "until": as_text(told.ends_at)}
-        detail |= {"name_digest": told.name_digest} if told.name_digest else {}
-        source = Source(told.address)
-        unit.record(Event("failures.counted", SYSTEM, told.user_id, source, outcome="refused", detail=detail))
+def tell_counted(services: Services) -> None:
+    """Record what windows that have ended counted beside their first failure, in a transaction of its own (rule 28)."""
+    try:
+        with services.reading() as connection:
+            if not services.throttle.has_to_tell(connection, services.clock.now()):
+                return
+        with services.unit() as unit:
+            for told in services.throttle.close_windows(unit.connection, unit.now):
+                unit.record(_counted(told))
+    except DatabaseUnavailableError:
+        log.warning("what was counted is not recorded yet: the database is busy")
+
+
+def _counted(told: throttle.Counted) -> Event:
+    detail: dict[str, object] = {"kind": told.kind, "number": told.number, "until": as_text(told.ends_at)}
+    detail |= {"name_digest": told.name_digest} if told.name_digest else {}
+    return Event("failures.counted", SYSTEM, told.user_id, Source(told.address), outcome="refused", detail=detail)
 
 
 def _decide(
@@ -177,7 +192,6 @@ def _decide(
     services.throttle.settle(unit.connection, checked.charge, unit.now)
     if checked.found.device is not None:
         services.throttle.unlock(unit.connection, before.user_id, unit.now)  # strangers' failures end with a full login
-    _tell_counted(services, unit)
     return issued
 
 
@@ -197,7 +211,6 @@ def _failed(services: Services, unit: Unit, checked: _Checked, source: Source) -
     if charge.would_delay and noted in {throttle.Noted.FIRST, throttle.Noted.REPEATED}:
         unit.record(Event("login.delayed", GUEST, user_id, source, outcome="refused", detail=detail))
     services.throttle.judge(unit.connection, charge, unit.now)
-    _tell_counted(services, unit)
     return refused(Refusal.CREDENTIALS)
 
 
@@ -312,8 +325,8 @@ def answer(services: Services, pending: str, field: str, value: str, attempt: At
         row = services.sessions.load_pending(unit.connection, pending, unit.now)
         if row is None or credential is None or not credential.is_active or credential.epoch != row.epoch:
             return refused(Refusal.GONE)
-        proof = factor.verify(unit.connection, row.user_id, value, unit.now)
-        if proof is None or charge.is_disabled:
+        proof = None if charge.is_disabled else factor.verify(unit.connection, row.user_id, value, unit.now)
+        if proof is None:
             unit.record(Event("login.failed", GUEST, row.user_id, attempt.source, outcome="refused"))
             return refused(Refusal.CREDENTIALS)
         proofs = (*services.sessions.store.proofs_of(row), proof)
@@ -323,12 +336,20 @@ def answer(services: Services, pending: str, field: str, value: str, attempt: At
         if issued is None:
             return refused(Refusal.GONE)
         _end_previous(services, unit, attempt)
-        if attempt.device:
-            devices.remember(unit.connection, attempt.device, row.user_id, unit.now)
-        services.throttle.settle(unit.connection, charge, unit.now)
-        services.throttle.unlock(unit.connection, row.user_id, unit.now)
+        _settle_both_steps(services, unit, row.user_id, charge, attempt)
         _record_success(unit, credential, issued, proofs, attempt.source)
         return issued
+
+
+def _settle_both_steps(services: Services, unit: Unit, user_id: int, charge: Charge, attempt: Attempt) -> None:
+    is_known = bool(attempt.device) and devices.find(unit.connection, attempt.device, user_id) is not None
+    if attempt.device:
+        devices.remember(unit.connection, attempt.device, user_id, unit.now)
+    services.throttle.settle(unit.connection, charge, unit.now)
+    if not is_known:  # a known browser was charged to itself
+        earlier = services.throttle.earlier_login(user_id, attempt.source.address)
+        services.throttle.settle(unit.connection, earlier, unit.now)
+    services.throttle.unlock(unit.connection, user_id, unit.now)
 
 
 def vouched(services: Services, user_id: int, attempt: Attempt, *, is_fresh: bool) -> Issued | FactorDue | Refused:

@@ -6,10 +6,11 @@ whether a browser shows a genuine device cookie. All that is charged and decided
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import RequestRedirect
+from werkzeug.routing import Map, RequestRedirect
 
 from flask_gatehouse.domain import devices, throttle
 
@@ -54,11 +55,13 @@ class GuardLayer:
         self._inner = inner
         self._app = app
         self._wired = wired
+        self._lock = threading.Lock()
         self._uses: dict[str, tuple[int, int]] = {}
+        self._hashing: Map | None = None
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer by itself or let the request through."""
-        refusal = self._judge(environ) if environ["REQUEST_METHOD"] == "POST" else None
+        refusal = self._judge(environ) if environ["REQUEST_METHOD"].upper() == "POST" else None
         answer: Iterable[bytes] = (refusal or self._inner)(environ, start_response)
         return answer
 
@@ -80,8 +83,12 @@ class GuardLayer:
         return None
 
     def _endpoint(self, environ: dict[str, Any]) -> str:
+        """Return which of the endpoints that hash is asked for, or `""`; the host's own converters are not run."""
+        if self._hashing is None:
+            rules = [rule.empty() for rule in self._app.url_map.iter_rules() if rule.endpoint in RULES]
+            self._hashing = Map(rules, default_subdomain=self._app.url_map.default_subdomain)
         try:
-            found = self._app.url_map.bind_to_environ(environ).match()
+            found = self._hashing.bind_to_environ(environ).match(method="POST")
         except (HTTPException, RequestRedirect):
             return ""
         return str(found[0])
@@ -94,9 +101,13 @@ class GuardLayer:
         cookie = devices.genuine(self._wired.services.keys, cookie_value(header, name)) if header else ""
         if not cookie:
             return ""
-        count, ends_at = self._uses.pop(cookie, (0, 0))
-        count, ends_at = (1, now + throttle.KNOWN_LOGIN.window) if ends_at <= now else (count + 1, ends_at)
-        self._uses[cookie] = count, ends_at
-        while len(self._uses) > MOST_KNOWN:
-            self._uses.pop(next(iter(self._uses)), None)
-        return cookie if count <= KNOWN_USES else ""
+        return cookie if self._count(devices.target(cookie), now) <= KNOWN_USES else ""
+
+    def _count(self, browser: str, now: int) -> int:
+        with self._lock:
+            count, ends_at = self._uses.pop(browser, (0, 0))
+            count, ends_at = (1, now + throttle.KNOWN_LOGIN.window) if ends_at <= now else (count + 1, ends_at)
+            self._uses[browser] = count, ends_at
+            while len(self._uses) > MOST_KNOWN:
+                del self._uses[next(iter(self._uses))]
+        return count

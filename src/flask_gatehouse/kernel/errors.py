@@ -31,6 +31,10 @@ class HashingBusyError(GatehouseError):
     """The bounded hashing pool had no place within its waiting time; requests end as 503."""
 
 
+class FileUnusableError(GatehouseError):
+    """A file cannot be written; the text names it and says why. Nothing of it is left behind."""
+
+
 class InvalidFieldError(GatehouseError):
     """A value that a person or a program gave cannot be taken.
 

@@ -11,6 +11,7 @@ from .counters import (
     Closed,
     Lockout,
     add_refusals,
+    add_refused,
     charge_account,
     charge_window,
     clear_account,
@@ -18,6 +19,7 @@ from .counters import (
     count_again,
     find_lockout,
     give_back,
+    is_window_over,
     judged,
     remember_refund,
 )
@@ -66,7 +68,7 @@ __all__ = [
 ]
 
 _NAME, _USER = "name:", "user:"
-_FIRSTS_KEY = f"{FIRSTS.name}>all"
+_FIRSTS_KEY, _TOLD_KEY = f"{FIRSTS.name}>all", f"{FIRSTS.name}>told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,11 @@ class Counted:
     name_digest: str = ""
     address: str = ""
 
+    @property
+    def is_total(self) -> bool:
+        """Whether it sums up what concerned nobody by name or address."""
+        return self.user_id is None and not self.name_digest and not self.address
+
 
 FREE = Charge()
 
@@ -132,12 +139,14 @@ class Throttle:
         database: where they are.
         keys: hides names of users who do not exist: people type passwords there.
         is_on: `GATEHOUSE_THROTTLE`.
+        methods: of the second factors, each of which has a count of its own.
     """
 
-    def __init__(self, database: Database, keys: KeyRing, *, is_on: bool) -> None:
+    def __init__(self, database: Database, keys: KeyRing, *, is_on: bool, methods: tuple[str, ...] = ()) -> None:
         self._database = database
         self._keys = keys
         self._is_on = is_on
+        self._methods = methods
         self._spent = SpentWindows()
 
     def name_digest(self, name: str) -> str:
@@ -264,10 +273,17 @@ class Throttle:
             judged(connection, charge.window_keys, now, refunded=1)
             remember_refund(connection, charge.account_key, until)
 
+    def earlier_login(self, user_id: int, address: str) -> Charge:
+        """Return what the first step of a login was charged, to settle it when its second factor was right."""
+        keys = sorted(key for key, _ in self._windows(LOGIN, address, ""))
+        return Charge(account_key=self.account_key(user_id, ""), window_keys=tuple(keys)) if self._is_on else FREE
+
     def unlock(self, connection: Connection, user_id: int, now: Instant) -> None:
         """Zero a user's counters: an administrator, a command or a completed reset."""
         clear_account(connection, self.account_key(user_id, ""), now)
         clear_account(connection, self.inside_key(user_id), now)
+        for method in self._methods:
+            clear_account(connection, self.factor_key(method, user_id), now)
 
     def lockout_of(self, connection: Connection, user_id: int) -> Lockout:
         """Return a user's counter of wrong passwords as it stands."""
@@ -308,27 +324,65 @@ class Throttle:
         charge_window(connection, key, 1 << 30, FIRSTS.window, now)
         return Noted.FIRST
 
+    def has_to_tell(self, connection: Connection, now: Instant) -> bool:
+        """Tell whether a window has ended, or this process has turned somebody away since it last told."""
+        return self._spent.has_refusals or is_window_over(connection, now)
+
     def close_windows(self, connection: Connection, now: Instant) -> list[Counted]:
-        """Delete a few counters whose time is over; return what they counted beside what was recorded."""
-        self._spent.take_back(add_refusals(connection, self._spent.drain()))
-        return [told for closed in close_windows(connection, now) if (told := _counted(closed)) is not None]
+        """Delete a few counters whose time is over; return what they counted beside what was recorded.
+
+        Call it in a transaction of its own: it locks counters of every kind. Of more than 100 in a window the rest is
+        told as one number.
+        """
+        drained = self._spent.drain()
+        open_ones = {window: number for window, number in drained.items() if window[1] > now}
+        self._spent.take_back(add_refusals(connection, open_ones))
+        over = [_counted(key, number, ends_at) for (key, ends_at), number in drained.items() if ends_at <= now]
+        over += [_counted(row.key, _beside_the_first(row), row.ends_at) for row in close_windows(connection, now)]
+        found = sorted((told for told in over if told is not None), key=lambda told: -told.number)
+        return self._bounded(connection, found, now)
+
+    @staticmethod
+    def _bounded(connection: Connection, found: list[Counted], now: Instant) -> list[Counted]:
+        told, rest = [], 0
+        for one in found:
+            limit, length = FIRSTS.per_target, FIRSTS.window
+            if one.is_total or not charge_window(connection, _TOLD_KEY, limit, length, now).refused:
+                told.append(one)
+            else:
+                rest += one.number
+        if rest:
+            add_refused(connection, _FIRSTS_KEY, rest, FIRSTS.window, now)
+        return told
 
 
-def _counted(closed: Closed) -> Counted | None:
-    """Return what a window has to tell, or None: the first of each kind was recorded by itself."""
+def _beside_the_first(closed: Closed) -> int:
+    """Return how much a window counted that was not recorded by itself."""
     if closed.key.startswith(SEEN):
-        kind, _, who = closed.key.removeprefix(SEEN).partition(">")
-        return _told(kind, who, closed.count - 1, closed.ends_at)
-    if closed.key == _FIRSTS_KEY:
-        return _told("login.failed", "", closed.refused, closed.ends_at)
-    name, separator, who = closed.key.partition("@")
-    kind = "login.throttled" if name == LOGIN.name else f"{name}.throttled"
-    return _told(kind, f"@{who}", closed.refused - 1, closed.ends_at) if separator else None
+        return closed.count - 1
+    is_first_recorded = closed.key.startswith(f"{LOGIN.name}@")
+    return closed.refused - int(is_first_recorded and closed.refused > 0)
 
 
-def _told(kind: str, who: str, number: int, ends_at: Instant) -> Counted | None:
+def _counted(key: str, number: int, ends_at: Instant) -> Counted | None:
+    """Return what a window has to tell, or None."""
     if number <= 0:
         return None
+    if key.startswith(SEEN):
+        kind, _, who = key.removeprefix(SEEN).partition(">")
+        return _about(kind, who, number, ends_at)
+    if key in {_FIRSTS_KEY, _TOLD_KEY}:
+        return Counted("login.failed", number, ends_at) if key == _FIRSTS_KEY else None
+    name, separator, address = key.partition("@")
+    if separator:
+        return Counted(f"{name}.throttled", number, ends_at, address=address)
+    name, _, target = key.partition(">")
+    if name == DENIAL.name:
+        return Counted("access.denied", number, ends_at, user_id=int(target))
+    return Counted(f"{name}.throttled", number, ends_at)
+
+
+def _about(kind: str, who: str, number: int, ends_at: Instant) -> Counted:
     if who.startswith("@"):
         return Counted(kind, number, ends_at, address=who[1:])
     if who.startswith(_USER):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from flask_gatehouse.kernel.clock import Instant
 
+    from .spent import Window
+
 CLOSED_AT_ONCE = 20
 SEEN = "seen>"
 """Begins the key of a failure that is recorded once a window and counted after that."""
@@ -199,16 +201,30 @@ def count_again(connection: Connection, key: str, now: Instant) -> bool:
     return connection.execute(statement).one_or_none() is not None
 
 
-def add_refusals(connection: Connection, refusals: dict[str, int]) -> dict[str, int]:
-    """Add refusals that were counted in memory to their windows; return those whose window is locked by others."""
+def add_refusals(connection: Connection, refusals: dict[Window, int]) -> dict[Window, int]:
+    """Add refusals that were counted in memory to their windows; return those whose window is not free just now."""
     if not refusals:
         return {}
-    query = select(counter.c.key).where(counter.c.key.in_(refusals)).with_for_update(skip_locked=True)
-    free = set(connection.execute(query).scalars())
-    for key in free:
-        statement = update(counter).where(counter.c.key == key)
-        connection.execute(statement.values(refused=counter.c.refused + refusals[key]))
-    return {key: number for key, number in refusals.items() if key not in free}
+    query = select(counter.c.key, counter.c.ends_at).where(counter.c.key.in_({key for key, _ in refusals}))
+    rows = connection.execute(query.with_for_update(skip_locked=True)).all()
+    free = refusals.keys() & {(row.key, row.ends_at) for row in rows}
+    for window in free:
+        statement = update(counter).where(counter.c.key == window[0])
+        connection.execute(statement.values(refused=counter.c.refused + refusals[window]))
+    return {window: number for window, number in refusals.items() if window not in free}
+
+
+def add_refused(connection: Connection, key: str, number: int, length: int, now: Instant) -> None:
+    """Add refusals to a window, opening one where there is none."""
+    new = {"count": 0, "ends_at": now + length, "purge_at": now + length, "refused": number}
+    statement = insert_into(connection, counter).values(key=key, **new)
+    grown = {"refused": counter.c.refused + number}
+    connection.execute(statement.on_conflict_do_update(index_elements=[counter.c.key], set_=grown))
+
+
+def is_window_over(connection: Connection, now: Instant) -> bool:
+    """Tell whether a counter's time is over."""
+    return connection.execute(select(counter.c.key).where(counter.c.purge_at <= now).limit(1)).first() is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask_gatehouse.kernel.clock import Instant
 
+Window = tuple[str, int]
+"""A window's key and when it ends."""
 MOST = 10_000
 """Windows remembered at once; the oldest are forgotten, and asking the database finds them full again."""
 
@@ -18,7 +20,7 @@ class SpentWindows:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._ends: dict[str, Instant] = {}
-        self._refusals: dict[str, int] = {}
+        self._refusals: dict[Window, int] = {}
 
     def add(self, key: str, ends_at: Instant) -> None:
         """Remember that a window is full until it ends."""
@@ -37,20 +39,26 @@ class SpentWindows:
             if ends_at <= now:
                 self._ends.pop(key, None)
                 return 0
-            self._refusals[key] = self._refusals.get(key, 0) + 1
+            self._refusals[key, ends_at] = self._refusals.get((key, ends_at), 0) + 1
         return ends_at - now
 
-    def drain(self) -> dict[str, int]:
-        """Return the refusals of each window since this was last asked."""
+    @property
+    def has_refusals(self) -> bool:
+        """Whether there is something to drain."""
+        return bool(self._refusals)
+
+    def drain(self) -> dict[Window, int]:
+        """Return the refusals of each window, by key and end, since this was last asked."""
         if not self._refusals:
             return {}
         with self._lock:
             found, self._refusals = self._refusals, {}
         return found
 
-    def take_back(self, refusals: dict[str, int]) -> None:
-        """Keep refusals for the next time; those of windows that were forgotten are dropped."""
+    def take_back(self, refusals: dict[Window, int]) -> None:
+        """Keep refusals for the next time."""
+        if not refusals:
+            return
         with self._lock:
-            for key, number in refusals.items():
-                if key in self._ends:
-                    self._refusals[key] = self._refusals.get(key, 0) + number
+            for window, number in refusals.items():
+                self._refusals[window] = self._refusals.get(window, 0) + number

@@ -1,0 +1,379 @@
+"""The audit log: events in a hash chain whose head carries a MAC. The only writer of the event tables.
+
+Who is kept out: whoever edits, inserts or deletes rows without the key ring is found by `verify`. A tail cut off
+together with an older, genuine head is found only against a head value emitted to the log before
+(`verify --head`). What a row's hash covers stands in `chain`, files in `export`, deleted stretches in `segments`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, func, insert, select, update
+
+from flask_gatehouse.kernel.identity import SYSTEM, Actor, Source
+from flask_gatehouse.kernel.schema import chain_head, event
+
+from . import segments
+from .chain import GENESIS, SEALED, START, UNSEALED, Finding, Link, Walk, line_of, link_hash, parse_link
+from .export import Checked, Stretch, pieces_of, verify_files, write_whole
+from .rows import BATCH, batches, first_id
+from .search import SLACK, Entry, newest
+from .segments import Sealed, Segment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from sqlalchemy import Connection
+
+    from flask_gatehouse.kernel.clock import Instant
+    from flask_gatehouse.kernel.keys import KeyRing
+
+__all__ = [
+    "BATCH",
+    "EMIT_EVERY",
+    "GENESIS",
+    "KINDS",
+    "SEALED",
+    "SLACK",
+    "UNSEALED",
+    "AuditLog",
+    "Checked",
+    "Entry",
+    "Event",
+    "Finding",
+    "Link",
+    "Sealed",
+    "Segment",
+    "Stretch",
+    "head_text",
+    "parse_link",
+    "verify_files",
+    "write_whole",
+]
+
+HEAD_ID = 1
+EMIT_EVERY = 1000
+
+log = logging.getLogger("flask_gatehouse.audit")
+
+KINDS: Mapping[str, str] = {
+    "user.registered": "A user registered.",
+    "user.created": "A user was created by a command, by `init` or by the app.",
+    "user.suspended": "A user was suspended; all sessions ended.",
+    "user.restored": "A suspended user may log in again.",
+    "user.unlocked": "A user's counters of wrong passwords were zeroed.",
+    "user.closed": "A user was closed for good; all sessions ended.",
+    "user.email_changed": "The e-mail address was changed.",
+    "admin.claimed": "The first administrator's claim was spent.",
+    "role.created": "A role was made.",
+    "role.granted": "A user was granted a role.",
+    "role.withdrawn": "A role was withdrawn from a user.",
+    "login.succeeded": "A login was completed.",
+    "login.factor_due": "The password was right; a second factor is due.",
+    "login.failed": "A login failed: wrong name, wrong password, or a user who may not log in.",
+    "login.delayed": "Wrong passwords in a row put the account into its delay.",
+    "login.throttled": "The first attempt of a window that was refused for its address.",
+    "login.temporary": "A temporary password was used up; a link to choose a new one was made.",
+    "failures.overflowed": "Failures of so many names or addresses that further ones are only counted for a while.",
+    "failures.counted": "What was only counted in a window that has ended.",
+    "logout": "A user logged out.",
+    "session.ended": "Sessions were ended by their user, an administrator, a command or the cap.",
+    "step_up.succeeded": "A user proved the password again.",
+    "step_up.failed": "A repeated proof failed.",
+    "password.changed": "A user changed the password; all other sessions ended.",
+    "password.change_failed": "A password change named a wrong present password.",
+    "password.rehashed": "A digest was renewed at login with the present scheme and cost.",
+    "password.reset_link": "A link to choose a new password was made.",
+    "password.temporary": "A temporary password was made.",
+    "password.reset": "A password was chosen through a link; all sessions ended.",
+    "audit.unsealed": "The chain's head, when this was appended, bore no MAC of this key ring.",
+    "audit.sealed": "Rows that a file holds were deleted from the front of the chain; a segment stands for them.",
+    "access.denied": "An authenticated user was refused.",
+    "csrf.refused": "A request with a wrong token or origin was refused.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One security event, before it is in the chain.
+
+    Attributes:
+        kind: one of `KINDS`.
+        actor: who did it.
+        user_id: whom it is about.
+        source: where it came from.
+        session_id: public id of the session, never its secret.
+        outcome: `ok` or `refused`.
+        detail: small facts; never a secret, a password or a name that does not exist.
+    """
+
+    kind: str
+    actor: Actor
+    user_id: int | None = None
+    source: Source = field(default_factory=Source)
+    session_id: str = ""
+    outcome: str = "ok"
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+
+_NAMES = tuple(column.name for column in event.c if column.name != "hash")
+
+
+class AuditLog:
+    """The chain of one app.
+
+    Args:
+        keys: the key ring, for the head's MAC.
+    """
+
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = keys
+
+    def append(self, connection: Connection, events: Iterable[Event], now: Instant) -> None:
+        """Append events to the chain, last in their transaction: the head stays locked until it ends.
+
+        A head that this key ring did not write is told in the chain itself before a new MAC covers it: else whoever
+        rewrote rows and head would only have to wait for the next event.
+        """
+        pending = list(events)
+        if not pending:
+            return
+        event_id, last, is_sealed = self._lock_head(connection)
+        if not is_sealed:
+            head = head_text(event_id, last)
+            log.critical("the audit chain's head %s was not written by this key ring", head)
+            pending.insert(0, Event("audit.unsealed", SYSTEM, outcome="refused", detail={"head": head}))
+        rows: list[dict[str, Any]] = []
+        for item in pending:
+            event_id += 1
+            values = _values(event_id, item, now)
+            last = link_hash(last, line_of(values))
+            rows.append(dict(zip(_NAMES, values, strict=True)) | {"hash": last})
+        connection.execute(insert(event), rows)
+        mac = self._keys.mac("audit-head", _head_bytes(event_id, last))
+        statement = update(chain_head).where(chain_head.c.id == HEAD_ID)
+        connection.execute(statement.values(event_id=event_id, hash=last, mac=mac))
+        if event_id // EMIT_EVERY != (event_id - len(pending)) // EMIT_EVERY:
+            log.info("audit chain head %s", head_text(event_id, last))
+
+    def _lock_head(self, connection: Connection) -> tuple[int, bytes, bool]:
+        query = select(chain_head.c.event_id, chain_head.c.hash, chain_head.c.mac).where(chain_head.c.id == HEAD_ID)
+        row = connection.execute(query.with_for_update()).one_or_none()
+        if row is None:
+            connection.execute(insert(chain_head).values(id=HEAD_ID, event_id=0, hash=GENESIS, mac=GENESIS))
+            return 0, GENESIS, True
+        return row[0], bytes(row[1]), self._is_sealed(row[0], bytes(row[1]), row[2])
+
+    def _is_sealed(self, event_id: int, last: bytes, mac: Any) -> bool:
+        if not event_id:
+            return last == GENESIS
+        return isinstance(mac, bytes) and self._keys.verify("audit-head", _head_bytes(event_id, last), mac)
+
+    def head(self, connection: Connection) -> str:
+        """Return the head as `number:hash`, to keep outside and give to `verify` later."""
+        row = connection.execute(select(chain_head.c.event_id, chain_head.c.hash)).one_or_none()
+        return head_text(row[0], bytes(row[1])) if row else head_text(0, GENESIS)
+
+    def length(self, connection: Connection) -> int:
+        """Return how many rows `verify` will walk, for a progress bar: what head and segments say."""
+        sealed = self.sealed(connection)
+        return parse_link(self.head(connection)).id - (0 if isinstance(sealed, Finding) else sealed.end.id)
+
+    def verify(
+        self, connection: Connection, *, head: str = "", progress: Callable[[int], None] | None = None
+    ) -> Finding | int:
+        """Walk the whole chain, from where the newest segment ends.
+
+        Args:
+            connection: where to read; a snapshot, when others write meanwhile.
+            head: a head value emitted before; the chain must contain it, and it vouches for the rows up to it.
+            progress: called with the number of rows checked so far.
+
+        Returns:
+            How many rows agree, or the first finding.
+
+        Raises:
+            ValueError: the head given is none, or lies inside a segment, so that only its file can tell.
+        """
+        wanted = parse_link(head) if head else START
+        stored = connection.execute(select(chain_head.c.event_id, chain_head.c.hash, chain_head.c.mac)).one_or_none()
+        sealed = Sealed.read(connection, self._keys)
+        if isinstance(sealed, Finding):
+            return sealed
+        if not (is_known := sealed.knows(wanted)):
+            if is_known is None:
+                msg = f"row {wanted.id} of this head was sealed: verify the exported file that holds it"
+                raise ValueError(msg)
+            return Finding(wanted.id, f"row {wanted.id} is not the one of the head given")
+        walk = Walk(sealed.end, wanted)
+        finding = walk.over(batches(connection), progress) or walk.ended() or self._verify_head(stored, walk.last)
+        return self._verify_segments(sealed, walk) or finding or walk.rows
+
+    def _verify_head(self, stored: Any, last: Link) -> Finding | None:
+        if stored is None:
+            return Finding(0, "the head is missing") if last.id else None
+        if (stored.event_id, stored.hash) != last:
+            return Finding(0, f"the head names row {stored.event_id}, the chain ends at {last.id}")
+        if not self._is_sealed(*last, stored.mac):
+            return Finding(0, "the head was not written by this key ring")
+        return None
+
+    @staticmethod
+    def _verify_segments(sealed: Sealed, walk: Walk) -> Finding | None:
+        """Judge the segments last: where no MAC vouches for them, an event of a chain whose head is genuine may."""
+        doubtful = sealed.doubtful()
+        if doubtful is None or sealed.seal.hex() in walk.sealed:
+            return None
+        return Finding(doubtful.last_id, f"{doubtful} was not written by this key ring")
+
+    def search(  # noqa: PLR0913 - each is one column of the question
+        self,
+        connection: Connection,
+        *,
+        user_id: int | None = None,
+        kind: str = "",
+        address: str = "",
+        since: Instant | None = None,
+        until: Instant | None = None,
+        before: int = 0,
+        limit: int = 50,
+    ) -> list[Entry]:
+        """Return entries newest first, paged by id.
+
+        Args:
+            connection: where to read.
+            user_id: only those about this user.
+            kind: only those of this kind.
+            address: only those from this address.
+            since: only those at this instant or later, in microseconds.
+            until: only those before this instant, in microseconds.
+            before: only those with a smaller id; 0: from the newest.
+            limit: at most so many.
+        """
+        wanted: dict[str, object] = {"user_id": user_id, "kind": kind or None, "address": address or None}
+        query = newest(connection, wanted, since, until)
+        if before:
+            query = query.where(event.c.id < before)
+        return [Entry(*row) for row in connection.execute(query.limit(limit))]
+
+    # -- exports and segments -------------------------------------------------------------------------------------
+
+    def sealed(self, connection: Connection) -> Sealed | Finding:
+        """Return the segments, or the first that cannot follow the one before; MACs are `verify`'s business."""
+        return Sealed.read(connection, self._keys)
+
+    def stretch(
+        self, connection: Connection, since: Instant | None = None, until: Instant | None = None
+    ) -> Stretch | None:
+        """Return the rows from the first at `since` or later to the last before any at `until` or later.
+
+        Args:
+            connection: where to read; a snapshot, together with what is done with it.
+            since: None: from the oldest row.
+            until: None: to the newest row.
+
+        Returns:
+            The stretch, or None where it holds no row.
+        """
+        first = first_id(connection, None if since is None else event.c.at >= since)
+        last = connection.scalar(select(func.max(event.c.id)))
+        if first is None or last is None:
+            return None
+        if until is not None and (stop := first_id(connection, event.c.at >= until)) is not None:
+            last = stop - 1
+        hash_ = connection.scalar(select(event.c.hash).where(event.c.id == first - 1))
+        sealed = self.sealed(connection)
+        before = Link(first - 1, hash_) if hash_ else (START if isinstance(sealed, Finding) else sealed.end)
+        return Stretch(before, last) if last >= first else None
+
+    def pieces(
+        self, connection: Connection, stretch: Stretch, now: Instant, progress: Callable[[int], None] | None = None
+    ) -> Iterator[bytes]:
+        """Yield the file that holds a stretch, piece by piece; verify the chain first, in the same snapshot.
+
+        Args:
+            connection: where to read.
+            stretch: what to export.
+            now: when, in microseconds.
+            progress: called with the number of rows written so far.
+        """
+        rows = batches(connection, stretch.before.id, stretch.last)
+        for number, piece in enumerate(pieces_of(stretch, rows, self._keys, now)):
+            yield piece
+            if progress:
+                progress(min(number * BATCH, stretch.rows))
+
+    def joint(self, connection: Connection, end: Link) -> Finding | None:
+        """Compare where files end with where the database begins, or with the row of that number."""
+        sealed = self.sealed(connection)
+        if isinstance(sealed, Finding):
+            return sealed
+        if end.id < sealed.end.id:
+            missing = f"rows {end.id + 1} to {sealed.end.id}"
+            return Finding(end.id + 1, f"{missing} are sealed, and none of the files holds them")
+        hash_ = connection.scalar(select(event.c.hash).where(event.c.id == end.id))
+        if end == sealed.end or hash_ == end.hash:
+            return None
+        return Finding(end.id, f"row {end.id} of the files is not the one of the database")
+
+    def seal(self, connection: Connection, end: Link, now: Instant) -> Mapping[str, object] | Finding | None:
+        """Delete the rows up to `end` and let a segment stand for them; the caller records `audit.sealed`.
+
+        Args:
+            connection: in a transaction, as a role that may delete events.
+            end: the last row to go, as a file holds it.
+            now: when, in microseconds.
+
+        Returns:
+            The detail of the event, the first row that is not the file's, or None where all of them were gone.
+        """
+        segments.lock(connection)
+        sealed = self.sealed(connection)
+        if isinstance(sealed, Finding) or sealed.end.id >= end.id:
+            return sealed if isinstance(sealed, Finding) else None
+        walk = Walk(sealed.end)
+        finding = walk.over(batches(connection, sealed.end.id, end.id))
+        if finding is not None or walk.last != end:
+            return finding or Finding(end.id, f"row {end.id} is not the one of the file")
+        seal = segments.add(connection, sealed, end, now, self._keys)
+        connection.execute(delete(event).where(event.c.id <= end.id))
+        return {"first": sealed.end.id + 1, "last": end.id, "hash": end.hash.hex(), "seal": seal.hex()}
+
+    @staticmethod
+    def may_seal(connection: Connection) -> bool:
+        """Tell whether the database's role may seal: on PostgreSQL the tables' owner."""
+        return segments.may_seal(connection)
+
+
+def head_text(event_id: int, last: bytes) -> str:
+    """Return a head value as text."""
+    return str(Link(event_id, last))
+
+
+def _head_bytes(event_id: int, last: bytes) -> bytes:
+    return event_id.to_bytes(8, "big") + last
+
+
+def _values(event_id: int, item: Event, now: Instant) -> tuple[object, ...]:
+    if item.kind not in KINDS:
+        msg = f"unknown event kind {item.kind!r}"
+        raise LookupError(msg)
+    detail = json.dumps(dict(item.detail), separators=(",", ":"), sort_keys=True) if item.detail else ""
+    return (
+        event_id,
+        now,
+        item.kind,
+        item.outcome,
+        item.actor.user_id,
+        item.actor.label,
+        item.user_id,
+        item.source.address,
+        item.source.agent,
+        item.source.request_id,
+        item.session_id,
+        detail,
+    )
