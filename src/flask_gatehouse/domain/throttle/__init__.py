@@ -337,7 +337,7 @@ class Throttle:
         drained = self._spent.drain()
         open_ones = {window: number for window, number in drained.items() if window[1] > now}
         self._spent.take_back(add_refusals(connection, open_ones))
-        over = [_counted(key, number, ends_at) for (key, ends_at), number in drained.items() if ends_at <= now]
+        over = [_counted(key, number, ends_at or now) for (key, ends_at), number in drained.items() if ends_at <= now]
         over += [_counted(row.key, _beside_the_first(row), row.ends_at) for row in close_windows(connection, now)]
         found = sorted((told for told in over if told is not None), key=lambda told: -told.number)
         return self._bounded(connection, found, now)

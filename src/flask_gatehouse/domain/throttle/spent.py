@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
 
 Window = tuple[str, int]
 """A window's key and when it ends."""
+OTHERS: Window = ("firsts>all", 0)
+"""Stands for windows beyond those that are counted one by one."""
+DRAINED_AT_ONCE = 100
 MOST = 10_000
 """Windows remembered at once; the oldest are forgotten, and asking the database finds them full again."""
 
@@ -39,7 +43,10 @@ class SpentWindows:
             if ends_at <= now:
                 self._ends.pop(key, None)
                 return 0
-            self._refusals[key, ends_at] = self._refusals.get((key, ends_at), 0) + 1
+            window = (key, ends_at)
+            if window not in self._refusals and len(self._refusals) >= MOST:
+                window = OTHERS
+            self._refusals[window] = self._refusals.get(window, 0) + 1
         return ends_at - now
 
     @property
@@ -48,12 +55,10 @@ class SpentWindows:
         return bool(self._refusals)
 
     def drain(self) -> dict[Window, int]:
-        """Return the refusals of each window, by key and end, since this was last asked."""
-        if not self._refusals:
-            return {}
+        """Return the refusals of some windows, by key and end, since they were last asked for."""
         with self._lock:
-            found, self._refusals = self._refusals, {}
-        return found
+            some = list(islice(self._refusals, DRAINED_AT_ONCE))
+            return {window: self._refusals.pop(window) for window in some}
 
     def take_back(self, refusals: dict[Window, int]) -> None:
         """Keep refusals for the next time."""
