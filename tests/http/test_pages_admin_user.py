@@ -60,7 +60,7 @@ def end_temporary(app):
 
 
 WAYS = {
-    "Suspended.": (lambda app: administer.suspend(services_of(app), ACT, 2), "restore"),
+    "The user is suspended.": (lambda app: administer.suspend(services_of(app), ACT, 2), "restore"),
     "Closed for good.": (lambda app: administer.close(services_of(app), ACT, 2), ""),
     "No password.": (forget_password, "reset"),
     "A temporary password.": (lambda app: reset_password.make_temporary(services_of(app), CLI, "bob"), ""),
@@ -90,7 +90,7 @@ def test_the_page_says_why_a_user_cannot_log_in_and_offers_what_mends_it(app, ro
     assert len(forms) == len(set(forms))
 
 
-@pytest.mark.parametrize("words", ["Suspended.", "The password is disabled", "In a delay"])
+@pytest.mark.parametrize("words", ["The user is suspended.", "The password is disabled", "In a delay"])
 def test_the_button_mends_it(app, root, words):
     way, mend = WAYS[words]
     way(app)
