@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .context import Wired
 
 BUSY_MICROS = 1_000_000
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
 KNOWN_USES = 60
 """Requests of one device cookie in a window that are spared the address's; more than a person makes."""
 MOST_KNOWN = 10_000
@@ -52,7 +53,7 @@ class GuardLayer:
     """
 
     def __init__(self, inner: Any, app: Flask, wired: Wired) -> None:
-        self._inner = inner
+        self._inner: Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]] = inner
         self._app = app
         self._wired = wired
         self._lock = threading.Lock()
@@ -61,9 +62,10 @@ class GuardLayer:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer by itself or let the request through."""
+        if environ["REQUEST_METHOD"] in READING:
+            return self._inner(environ, start_response)
         refusal = self._judge(environ) if environ["REQUEST_METHOD"].upper() == "POST" else None
-        answer: Iterable[bytes] = (refusal or self._inner)(environ, start_response)
-        return answer
+        return (refusal or self._inner)(environ, start_response)
 
     def _judge(self, environ: dict[str, Any]) -> Response | None:
         if self._app.subdomain_matching:  # whose page a path names depends on more than the path: Flask sees to it
