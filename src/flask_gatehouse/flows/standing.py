@@ -7,7 +7,6 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import passwords
-from flask_gatehouse.domain.throttle import WRONG_BEFORE_DISABLED
 from flask_gatehouse.kernel.schema import CLOSED, SUSPENDED
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def _of_password(credential: passwords.Credential | None, now: Instant) -> list[
 def _of_throttle(services: Services, connection: Connection, user_id: int, now: Instant) -> list[Obstacle]:
     """Return the delay, or that the password is disabled: then the end of a delay would mend nothing."""
     lockout = services.throttle.lockout_of(connection, user_id)
-    if lockout.total >= WRONG_BEFORE_DISABLED:
+    if lockout.answers_no_more:
         return [Obstacle(Hindrance.DISABLED, wrong=lockout.total)]
     if lockout.blocked_until > now:
         return [Obstacle(Hindrance.DELAYED, lockout.blocked_until, lockout.wrong)]

@@ -142,9 +142,9 @@ class GuardedSession(SessionMixin):
             log.warning("the last-seen time was not written: the database is busy")
 
     def cookie_name(self, name: str) -> str:
-        """Return a cookie's name in the form that fits the origin: `__Host-` wherever there is TLS."""
+        """Return a cookie's name in the form that fits the origin."""
         origin = self.origin
-        return f"__Host-{name}" if origin is not None and origin.is_secure else name
+        return origin.cookie_name(name) if origin is not None else name
 
     @property
     def agent(self) -> str:

@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, RequestRedirect
 
 from flask_gatehouse.domain import devices, throttle
+from flask_gatehouse.flows.outcomes import BUSY_WAIT_MICROS
 
 from . import respond
 from .schemes import cookie_value
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from flask_gatehouse.domain.throttle import Rule
 
     from .context import Wired
+    from .origin import Origin
 
-BUSY_MICROS = 1_000_000
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 KNOWN_USES = 60
 """Requests of one device cookie in a window that are spared the address's; more than a person makes."""
@@ -71,11 +72,12 @@ class GuardLayer:
         if self._app.subdomain_matching:  # whose page a path names depends on more than the path: Flask sees to it
             return None
         endpoint = self._endpoint(environ)
-        if endpoint not in RULES or self._wired.origins.of(environ) is None:
+        origin = self._wired.origins.of(environ) if endpoint in RULES else None
+        if origin is None:
             return None
         held = self._wired.services
         now, address = held.clock.now(), self._wired.origins.address(environ)
-        cookie = self._known(environ, now) if endpoint == "gatehouse.login" else ""
+        cookie = self._known(environ, origin, now) if endpoint == "gatehouse.login" else ""
         if cookie:
             wait = held.throttle.turned_away(throttle.KNOWN_LOGIN, address, now, target=devices.target(cookie))
         else:
@@ -83,7 +85,7 @@ class GuardLayer:
         if wait:
             return respond.turned_away(self._app, environ, 429, wait)
         if endpoint in FROM_OUTSIDE and held.hasher.is_busy(is_inside=bool(cookie)):
-            return respond.turned_away(self._app, environ, 503, BUSY_MICROS)
+            return respond.turned_away(self._app, environ, 503, BUSY_WAIT_MICROS)
         return None
 
     def _endpoint(self, environ: dict[str, Any]) -> str:
@@ -97,12 +99,11 @@ class GuardLayer:
             return ""
         return str(found[0])
 
-    def _known(self, environ: dict[str, Any], now: int) -> str:
+    def _known(self, environ: dict[str, Any], origin: Origin, now: int) -> str:
         """Return the browser's device cookie if it is genuine and not used more often than a person would."""
-        origin = self._wired.origins.of(environ)
-        name = "__Host-gatehouse-device" if origin is not None and origin.is_secure else "gatehouse-device"
-        header = environ.get("HTTP_COOKIE")
-        cookie = devices.genuine(self._wired.services.keys, cookie_value(header, name)) if header else ""
+        header = environ.get("HTTP_COOKIE") or ""
+        shown = cookie_value(header, origin.cookie_name("gatehouse-device"))
+        cookie = devices.genuine(self._wired.services.keys, shown)
         if not cookie:
             return ""
         return cookie if self._count(devices.target(cookie), now) <= KNOWN_USES else ""

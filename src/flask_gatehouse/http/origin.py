@@ -51,6 +51,10 @@ class Origin:
     text: str
     is_secure: bool
 
+    def cookie_name(self, name: str) -> str:
+        """Return a cookie's name in the form that fits: `__Host-` wherever there is TLS (ASVS V3.3.1)."""
+        return f"__Host-{name}" if self.is_secure else name
+
 
 class Origins:
     """The origins an app accepts.

@@ -27,14 +27,15 @@ from .rules import (
     CHANGE,
     DENIAL,
     FIRSTS,
+    FIRSTS_KEY,
     KNOWN_LOGIN,
     LOGIN,
     REGISTER,
     RESET,
     STEP_UP,
     STILL_JUDGED,
+    TOLD_KEY,
     WRONG_BEFORE_DEMOTED,
-    WRONG_BEFORE_DISABLED,
     Rule,
     address_keys,
 )
@@ -58,7 +59,6 @@ __all__ = [
     "RESET",
     "STEP_UP",
     "WRONG_BEFORE_DEMOTED",
-    "WRONG_BEFORE_DISABLED",
     "Charge",
     "Counted",
     "Lockout",
@@ -68,7 +68,6 @@ __all__ = [
 ]
 
 _NAME, _USER, _DEVICE = "name:", "user:", "device:"
-_FIRSTS_KEY, _TOLD_KEY = f"{FIRSTS.name}>all", f"{FIRSTS.name}>told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,11 +314,11 @@ class Throttle:
         key = f"{SEEN}{kind}>{who}"
         if count_again(connection, key, now):
             return Noted.REPEATED
-        if self._spent.wait(_FIRSTS_KEY, now):
+        if self._spent.wait(FIRSTS_KEY, now):
             return Noted.COUNTED
-        shared = charge_window(connection, _FIRSTS_KEY, FIRSTS.per_target, FIRSTS.window, now)
+        shared = charge_window(connection, FIRSTS_KEY, FIRSTS.per_target, FIRSTS.window, now)
         if shared.refused:
-            self._spent.add(_FIRSTS_KEY, shared.ends_at)
+            self._spent.add(FIRSTS_KEY, shared.ends_at)
             return Noted.OVERFLOWED if shared.refused == 1 else Noted.COUNTED
         charge_window(connection, key, 1 << 30, FIRSTS.window, now)
         return Noted.FIRST
@@ -347,12 +346,12 @@ class Throttle:
         told, rest = [], 0
         for one in found:
             limit, length = FIRSTS.per_target, FIRSTS.window
-            if one.is_total or not charge_window(connection, _TOLD_KEY, limit, length, now).refused:
+            if one.is_total or not charge_window(connection, TOLD_KEY, limit, length, now).refused:
                 told.append(one)
             else:
                 rest += one.number
         if rest:
-            add_refused(connection, _FIRSTS_KEY, rest, FIRSTS.window, now)
+            add_refused(connection, FIRSTS_KEY, rest, FIRSTS.window, now)
         return told
 
 
@@ -371,8 +370,8 @@ def _counted(key: str, number: int, ends_at: Instant) -> Counted | None:
     if key.startswith(SEEN):
         kind, _, who = key.removeprefix(SEEN).partition(">")
         return _about(kind, who, number, ends_at)
-    if key in {_FIRSTS_KEY, _TOLD_KEY}:
-        return Counted("login.failed", number, ends_at) if key == _FIRSTS_KEY else None
+    if key in {FIRSTS_KEY, TOLD_KEY}:
+        return Counted("login.failed", number, ends_at) if key == FIRSTS_KEY else None
     name, separator, address = key.partition("@")
     if separator:
         return Counted(f"{name}.throttled", number, ends_at, address=address)

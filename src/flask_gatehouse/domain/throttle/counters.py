@@ -63,6 +63,11 @@ class Lockout:
     blocked_until: Instant
     is_refused: bool = False
 
+    @property
+    def answers_no_more(self) -> bool:
+        """Whether the next attempt will not be judged, as it stands."""
+        return self.total >= WRONG_BEFORE_DISABLED
+
     def is_disabled(self, most: int = WRONG_BEFORE_DISABLED) -> bool:
         """Tell whether the count of wrong answers was reached before this attempt."""
         return self.total > most

@@ -56,6 +56,8 @@ DENIAL = Rule("denied", per_target=20)
 """Refusals of one user that are recorded one by one; the next says that more follow."""
 FIRSTS = Rule("firsts", per_target=100)
 """First failures of a window that are recorded one by one, whoever they concern; it bounds spraying (rule 28)."""
+FIRSTS_KEY, TOLD_KEY = f"{FIRSTS.name}>all", f"{FIRSTS.name}>told"
+"""Counters of what was recorded one by one, and of what was told one by one after its window; refusals are the rest."""
 
 
 def delay_after(wrong: int) -> int:

@@ -6,12 +6,14 @@ import threading
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from .rules import FIRSTS_KEY
+
 if TYPE_CHECKING:
     from flask_gatehouse.kernel.clock import Instant
 
 Window = tuple[str, int]
 """A window's key and when it ends."""
-OTHERS: Window = ("firsts>all", 0)
+OTHERS: Window = (FIRSTS_KEY, 0)
 """Stands for windows beyond those that are counted one by one."""
 DRAINED_AT_ONCE = 100
 MOST = 10_000
