@@ -27,14 +27,15 @@ COMMANDS = {
     "db": {"current", "upgrade"},
     "demo": set(),
     "init": set(),
-    "role": {"create", "grant", "list", "withdraw"},
+    "role": {"create", "delete", "edit", "grant", "list", "show", "withdraw"},
     "routes": set(),
     "session": {"list", "revoke"},
     "user": {"create", "delete", "list", "reset", "restore", "show", "suspend", "unlock"},
 }
 CHANGES = {
     *("user create", "user suspend", "user restore", "user unlock", "user reset", "user delete"),
-    *("role create", "role grant", "role withdraw", "session revoke", "init", "audit export"),
+    *("role create", "role edit", "role delete", "role grant", "role withdraw"),
+    *("session revoke", "init", "audit export"),
 }
 
 

@@ -108,3 +108,72 @@ def test_rule_24_the_last_administrator_keeps_the_role(run):
     assert "last administrator" in run.refused("role", "grant", "alice", "admin", "--until", "2100-01-01T00:00:00Z")
     run.create("bob", "--role", "admin")
     run.ok("role", "withdraw", "alice", "admin")
+
+
+# --- show, edit, delete -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cashier(run):
+    """Make a role that alice holds for ever and bob until 2030."""
+    run.ok("role", "create", "cashier", "invoice:read", "invoice:refund")
+    run.create("alice")
+    run.create("bob", "--role", "clerk")
+    run.ok("role", "grant", "alice", "cashier")
+    run.ok("role", "grant", "bob", "cashier", "--until", "2099-01-31T12:00:00Z")
+
+
+@pytest.mark.usefixtures("cashier")
+def test_a_role_is_shown_with_who_holds_it(run):
+    assert run.json("role", "show", "Cashier") == {
+        "name": "cashier",
+        "source": "database",
+        "permissions": ["invoice:read", "invoice:refund"],
+        "is_admin": False,
+        "holders": [
+            {"username": "alice", "until": None},
+            {"username": "bob", "until": "2099-01-31T12:00:00Z"},
+        ],
+        "has_more_holders": False,
+    }
+    shown = run.ok("role", "show", "admin")
+    assert "every permission" in shown
+    assert "Nobody holds it." in shown
+    assert "no role named nobody" in run.refused("role", "show", "nobody")
+
+
+@pytest.mark.usefixtures("cashier")
+def test_a_dry_run_says_what_would_change_for_whom_and_changes_nothing(run):
+    told = run.json("role", "edit", "cashier", "invoice:refund", "audit:read", "--dry-run")
+    assert (told["added"], told["removed"]) == (["audit:read"], ["invoice:read"])
+    assert told["for"] == [
+        {"username": "alice", "gains": ["audit:read"], "loses": ["invoice:read"]},
+        {"username": "bob", "gains": ["audit:read"], "loses": []},  # the role clerk has it as well
+    ]
+    assert "alice" in run.ok("role", "edit", "cashier", "invoice:refund", "--dry-run")
+    assert "Nothing changes" in run.ok("role", "edit", "cashier", "invoice:read", "invoice:refund", "--dry-run")
+    assert run.events("role.changed") == []
+
+
+@pytest.mark.usefixtures("cashier")
+def test_a_role_is_edited_and_deleted_with_the_reason_on_record(run):
+    assert run.json("role", "edit", "CASHIER", "invoice:read", "--reason", "no refunds")["permissions"] == [
+        "invoice:read"
+    ]
+    (event,) = run.events("role.changed")
+    assert event["detail"]["reason"] == "no refunds"
+    assert "changed" in run.ok("role", "edit", "cashier", "audit:read")  # a script need not have a reason
+    assert run.events("role.changed")[0]["detail"]["reason"] == "none given"
+    assert "was deleted" in run.ok("role", "delete", "cashier", "--reason", "shop closed")
+    assert run.json("user", "show", "alice")["roles"] == []
+    assert len(run.events("role.withdrawn")) == 2
+
+
+def test_roles_of_the_code_and_unknown_ones_are_neither_edited_nor_deleted(run):
+    for name in ("admin", "clerk"):
+        assert "changed in the code" in run.refused("role", "edit", name, "audit:read")
+        assert "changed in the code" in run.refused("role", "delete", name)
+    assert "no role named nobody" in run.refused("role", "edit", "nobody", "audit:read")
+    run.ok("role", "create", "cashier", "invoice:read")
+    assert "audit:burn" in run.refused("role", "edit", "cashier", "audit:burn")
+    run.misused("role", "edit", "cashier")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask_gatehouse.domain import users
 from flask_gatehouse.flows import administer
+from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.kernel.identity import CLI
 
 PASSWORD = "correct horse battery"
@@ -12,7 +13,7 @@ PASSWORD = "correct horse battery"
 def test_counts_follow_every_change_of_state(make_app, database_url):
     app = make_app(GATEHOUSE_DATABASE_URL=database_url)
     gate = app.extensions["gatehouse"]
-    services, act = gate.services(app), administer.Act(CLI, None, "because")
+    services, act = gate.services(app), Act(CLI, None, "because")
 
     def counts() -> dict[str, int]:
         with services.reading() as connection:

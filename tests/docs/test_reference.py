@@ -18,7 +18,8 @@ from flask_gatehouse.domain.passwords import hashing
 from flask_gatehouse.domain.policy import BUILT_IN
 from flask_gatehouse.domain.sessions import PENDING_MICROS, SEEN_AT_MOST, sql
 from flask_gatehouse.domain.throttle import rules
-from flask_gatehouse.flows import administer, register, reset_password
+from flask_gatehouse.flows import acts, administer, register, reset_password
+from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.flows.outcomes import Refused
 from flask_gatehouse.http import cookie, gate, guest, origin
 from flask_gatehouse.kernel import database, schema, settings
@@ -296,7 +297,7 @@ VALIDATORS = {
     "username": (users.require_name, InvalidName),
     "password": (lambda text: RULES.require(text, "alice"), WeakPassword),
     "email": (users.require_email, InvalidEmail),
-    "reason": (lambda text: administer.require_reason(text, is_required=True), ValueError),
+    "reason": (lambda text: acts.require_reason(text, is_required=True), ValueError),
     "until": (_take_until, ValueError),
     "next": (_take_next, ValueError),
 }
@@ -314,7 +315,7 @@ def test_v2_1_1_the_documented_examples_of_each_field_are_taken_and_refused():
     assert (users.NAME_MIN, users.NAME_MAX) == (3, 80)
     assert f"{RULES.shortest} to {passwords.rules.MAX_LENGTH} characters" in field_rows()["password"]["takes"]
     assert f"up to {users.EMAIL_MAX} characters" in field_rows()["email"]["takes"]
-    assert f"up to {administer.REASON_MAX} characters" in field_rows()["reason"]["takes"]
+    assert f"up to {acts.REASON_MAX} characters" in field_rows()["reason"]["takes"]
 
 
 def test_v2_1_1_every_field_of_a_page_is_documented():
@@ -348,7 +349,7 @@ def test_v2_1_2_a_grant_that_has_ended_already_is_refused_as_documented(bare_app
     extension.prepare_database(bare_app)
     held = extension.services(bare_app)
     created = register.create(held, register.NewUser("alice", "correct horse battery"), [], CLI)
-    act = administer.Act(CLI, None, "a try")
+    act = Act(CLI, None, "a try")
     outcome = administer.grant(held, act, created.id, "admin", held.clock.now() - 1)
     assert isinstance(outcome, Refused)
     assert outcome.field == "until"

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from flask_gatehouse.domain import passwords
 from flask_gatehouse.domain.sessions import Issued, Session
-from flask_gatehouse.flows import administer
-from flask_gatehouse.flows.administer import Act, require_reason
+from flask_gatehouse.flows import administer, edit_roles
+from flask_gatehouse.flows.acts import Act, require_reason
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.errors import InvalidReason
@@ -172,8 +172,8 @@ def test_v8_3_1_nobody_grants_or_withdraws_more_than_they_hold(home):
     for role in ("cashier", "admin"):
         assert reason(administer.grant(home.services, act, plain, role)) is Refusal.FORBIDDEN
     assert reason(administer.grant(home.services, act, plain, "clerk")) is None
-    assert reason(administer.create_role(home.services, act, "auditors", ["invoice:refund"])) is Refusal.FORBIDDEN
-    assert administer.create_role(home.services, act, "Readers", ["invoice:read"]) == "readers"
+    assert reason(edit_roles.create(home.services, act, "auditors", ["invoice:refund"])) is Refusal.FORBIDDEN
+    assert edit_roles.create(home.services, act, "Readers", ["invoice:read"]) == "readers"
 
 
 def test_v8_3_2_rights_are_read_again_under_lock_not_taken_from_the_request(home):
@@ -192,7 +192,7 @@ def test_who_was_ended_meanwhile_does_nothing_any_more(home, ending: Deed):
     stale = home.by(home.session("second").secret)
     assert reason(ending(home, BY_COMMAND, second)) is None
     assert reason(suspend(home, stale, plain)) is Refusal.FORBIDDEN
-    assert reason(administer.create_role(home.services, stale, "auditors", ["audit:read"])) is Refusal.FORBIDDEN
+    assert reason(edit_roles.create(home.services, stale, "auditors", ["audit:read"])) is Refusal.FORBIDDEN
     assert home.user(plain).state == ACTIVE
 
 
@@ -335,7 +335,7 @@ def test_elsewhere_a_reason_is_optional_and_still_one_line(home):
 def test_a_role_made_at_run_time_counts_at_the_next_load(home, open_house):
     plain = home.person("plain")
     secret = home.session("plain").secret
-    assert administer.create_role(home.services, BY_COMMAND, "Auditor", ["audit:read", "users:read"]) == "auditor"
+    assert edit_roles.create(home.services, BY_COMMAND, "Auditor", ["audit:read", "users:read"]) == "auditor"
     assert reason(administer.grant(home.services, BY_COMMAND, plain, "auditor")) is None
     assert open_house().identity(secret).permissions == {"audit:read", "users:read"}
     assert home.details("role.created") == [
@@ -345,9 +345,9 @@ def test_a_role_made_at_run_time_counts_at_the_next_load(home, open_house):
 
 def test_a_reason_for_a_role_is_taken_as_any_other(home):
     act = Act(CLI, None, " for the till ")
-    assert administer.create_role(home.services, act, "till", ["audit:read"]) == "till"
+    assert edit_roles.create(home.services, act, "till", ["audit:read"]) == "till"
     assert home.details("role.created")[0]["reason"] == "for the till"
-    outcome = administer.create_role(home.services, Act(CLI, None, "two\nlines"), "other", ["audit:read"])
+    outcome = edit_roles.create(home.services, Act(CLI, None, "two\nlines"), "other", ["audit:read"])
     assert isinstance(outcome, Refused)
     assert (outcome.reason, outcome.field) == (Refusal.FIELD, "reason")
 
@@ -364,7 +364,7 @@ def test_a_reason_for_a_role_is_taken_as_any_other(home):
     ],
 )
 def test_a_role_that_cannot_be_made_is_refused_beside_its_field(home, name, permissions, field):
-    outcome = administer.create_role(home.services, BY_COMMAND, name, permissions)
+    outcome = edit_roles.create(home.services, BY_COMMAND, name, permissions)
     assert isinstance(outcome, Refused)
     assert (outcome.reason, outcome.field) == (Refusal.FIELD, field)
     assert home.count(schema.role) == 0

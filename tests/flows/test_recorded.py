@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.sessions import Issued
-from flask_gatehouse.flows import account, administer, login, register, reset_password, revoke, step_up
+from flask_gatehouse.flows import account, administer, edit_roles, login, register, reset_password, revoke, step_up
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError, NameTaken
 from flask_gatehouse.kernel.identity import APP, CLI
@@ -94,7 +94,7 @@ def deeds(home: house.House, on: Stage) -> dict[str, tuple[Callable[[], object],
         "grant": (lambda: administer.grant(services, BY_COMMAND, on["alice"], "clerk"), ["role.granted"]),
         "withdraw": (lambda: administer.withdraw(services, BY_COMMAND, on["bob"], "clerk"), ["role.withdrawn"]),
         "make a role": (
-            lambda: administer.create_role(services, BY_COMMAND, "auditor", ["audit:read"]),
+            lambda: edit_roles.create(services, BY_COMMAND, "auditor", ["audit:read"]),
             ["role.created"],
         ),
     }

@@ -17,7 +17,7 @@ import flask_gatehouse as gatehouse
 from flask_gatehouse.domain import users
 from flask_gatehouse.domain.audit import Entry
 from flask_gatehouse.flows import administer
-from flask_gatehouse.flows.administer import Act
+from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.flows.services import Services
 from flask_gatehouse.http.flask_login import User
 from flask_gatehouse.kernel import schema

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from flask_gatehouse.flows import administer
+from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.identity import CLI, Actor, Source
 from tests.http.people import CodeFactor
@@ -217,7 +218,7 @@ def test_activity_is_shown_page_by_page(make_app):
     client = newcomer(app, "alice")
     held = services_of(app)
     for number in range(120):
-        administer.unlock(held, administer.Act(CLI, None, f"number {number}"), 1)
+        administer.unlock(held, Act(CLI, None, f"number {number}"), 1)
     pages, path, seen = 0, "/account/activity", 0
     while path:
         shown = client.get(path).get_data(as_text=True)
@@ -238,7 +239,7 @@ def test_people_do_not_learn_where_an_administrator_sat_nor_why_they_acted(make_
     app = make_app()
     client = newcomer(app, "alice")
     root = make_person(app, "root", "admin")
-    act = administer.Act(Actor(root, "root"), None, "I suspect fraud", Source("198.51.100.7", FIREFOX))
+    act = Act(Actor(root, "root"), None, "I suspect fraud", Source("198.51.100.7", FIREFOX))
     administer.unlock(services_of(app), act, 1)
     shown = client.get("/account/activity").get_data(as_text=True)
     assert "by an administrator" in shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flask_gatehouse.flows import administer
+from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.kernel.identity import CLI
 from tests.support.people import (
     HOUR,
@@ -122,7 +123,7 @@ def test_a_role_with_some_permissions_sees_and_does_just_that(make_app):
 
 
 def test_the_overview_counts_and_lists_users_with_their_roles(app, root):
-    administer.suspend(services_of(app), administer.Act(CLI, None, "for the test"), 2)
+    administer.suspend(services_of(app), Act(CLI, None, "for the test"), 2)
     shown = root.get("/admin").get_data(as_text=True)
     counts = dict(zip(("Users", "Active", "Suspended", "Closed"), ("2", "1", "1", "0"), strict=True))
     for name, count in counts.items():
@@ -289,7 +290,7 @@ def test_rule_24_the_last_administrator_stays(app, root):
 
 
 def test_a_closed_user_can_only_be_looked_at(app, root):
-    administer.close(services_of(app), administer.Act(CLI, None, "for the test"), 2)
+    administer.close(services_of(app), Act(CLI, None, "for the test"), 2)
     shown = root.get("/admin/users/2").get_data(as_text=True)
     assert "closed" in shown
     assert [form["action"] for form in Elements(shown).named("form")] == ["/logout"]

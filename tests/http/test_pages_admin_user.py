@@ -7,13 +7,14 @@ import sqlalchemy as sa
 
 from flask_gatehouse.domain import passwords
 from flask_gatehouse.flows import administer, reset_password
+from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.identity import CLI
 from tests.support.people import PASSWORD, Elements, logged_in, make_person, newcomer, services_of
 from tests.support.visitor import submit
 
-ACT = administer.Act(CLI, None, "a test")
+ACT = Act(CLI, None, "a test")
 PAGE = "/admin/users/2"
 
 

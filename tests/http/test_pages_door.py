@@ -10,6 +10,7 @@ from io import BytesIO
 import pytest
 
 from flask_gatehouse.flows import administer, register, reset_password
+from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.kernel.identity import CLI, Proof
 from tests.support.people import (
     HOUR,
@@ -168,7 +169,7 @@ def test_rule_09_every_login_that_fails_looks_the_same(make_app, name):
     app = make_app()
     for known in ("alice", "suspended"):
         make_person(app, known)
-    administer.suspend(services_of(app), administer.Act(CLI, None, "for the test"), 2)
+    administer.suspend(services_of(app), Act(CLI, None, "for the test"), 2)
     password = PASSWORD if name == "suspended" else "not the password"
     answer = submit(app.test_client(), "/login", username=name, password=password)
     usual = submit(app.test_client(), "/login", username="somebody-else", password="not the password")

@@ -20,7 +20,7 @@ from flask_gatehouse.domain import passwords, roles, users
 from flask_gatehouse.domain.audit import Entry, Event
 from flask_gatehouse.domain.sessions import Gone, Issued, Session
 from flask_gatehouse.flows import login, register, revoke
-from flask_gatehouse.flows.administer import Act
+from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.flows.login import Attempt
 from flask_gatehouse.flows.outcomes import FactorDue, MustReplace, Refusal, Refused
 from flask_gatehouse.flows.services import Services

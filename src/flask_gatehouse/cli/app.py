@@ -11,7 +11,7 @@ import click
 from flask.cli import NoAppException, ScriptInfo
 
 from flask_gatehouse.domain import users
-from flask_gatehouse.flows.administer import Act
+from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.flows.outcomes import Refused
 from flask_gatehouse.kernel.errors import GatehouseError, InvalidFieldError
 from flask_gatehouse.kernel.identity import CLI

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from flask_gatehouse.flows.administer import require_reason
+from flask_gatehouse.flows.acts import require_reason
 from flask_gatehouse.kernel.clock import from_text
 from flask_gatehouse.kernel.errors import InvalidReason
 from flask_gatehouse.kernel.text import has_control

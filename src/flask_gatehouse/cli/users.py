@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flask_gatehouse.domain.users import UserRecord
-    from flask_gatehouse.flows.administer import Act
+    from flask_gatehouse.flows.acts import Act
     from flask_gatehouse.flows.outcomes import Refused
     from flask_gatehouse.flows.services import Services
 

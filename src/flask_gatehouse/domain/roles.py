@@ -15,7 +15,7 @@ from flask_gatehouse.kernel.schema import ACTIVE, grant, guard, password, role, 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection, FromClause
 
     from flask_gatehouse.kernel.clock import Instant
 
@@ -41,6 +41,15 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """A user who holds a role now, as the role's page lists them."""
+
+    user_id: int
+    username: str
+    until_at: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
 class Rights:
     """What a user may do by role, to compare one user's reach with another's.
 
@@ -62,6 +71,11 @@ class Rights:
         One that permits nothing is asked for by its name alone (`role_required`): its holders hand it on.
         """
         return self.covers(role) and (self.is_admin or bool(role.permissions) or role.roles <= self.roles)
+
+
+def _counts(grants: FromClause, now: Instant) -> ColumnElement[bool]:
+    """Return the condition that a grant counts now."""
+    return or_(grants.c.until_at.is_(None), grants.c.until_at > now)
 
 
 class Roles:
@@ -115,6 +129,31 @@ class Roles:
             connection.execute(insert(role_permission), rows)
         return True
 
+    def stored(self, connection: Connection, key: str) -> frozenset[str] | None:
+        """Return the permissions of a role in the database, also where the code has one of this name; None: no role."""
+        query = (
+            select(role_permission.c.permission)
+            .select_from(role.outerjoin(role_permission, role_permission.c.role == role.c.name))
+            .where(role.c.name == key)
+        )
+        found = connection.execute(query).scalars().all()
+        return frozenset(found) - {None} if found else None
+
+    def change(self, connection: Connection, key: str, permissions: frozenset[str]) -> None:
+        """Give a role in the database these permissions and no others; they count from the next request on."""
+        of_role = role_permission.c.role == key
+        connection.execute(delete(role_permission).where(of_role, role_permission.c.permission.not_in(permissions)))
+        rows = [{"role": key, "permission": permission} for permission in sorted(permissions)]
+        if rows:
+            connection.execute(insert_into(connection, role_permission).on_conflict_do_nothing(), rows)
+
+    def delete(self, connection: Connection, key: str) -> None:
+        """Delete a role from the database. Its grants go with it, unless they are those of a role in code."""
+        connection.execute(delete(role_permission).where(role_permission.c.role == key))
+        connection.execute(delete(role).where(role.c.name == key))
+        if key not in self.in_code and key != ADMIN:
+            connection.execute(delete(grant).where(grant.c.role == key))
+
     def all(self, connection: Connection) -> dict[str, frozenset[str] | None]:
         """Return every role with its permissions, by name; None stands for every permission."""
         found: dict[str, frozenset[str] | None] = {ADMIN: None, **self.in_code}
@@ -162,15 +201,44 @@ class Roles:
         query = (
             select(*columns)
             .select_from(grant.outerjoin(user, user.c.id == grant.c.granted_by))
-            .where(grant.c.user_id == user_id, or_(grant.c.until_at.is_(None), grant.c.until_at > now))
+            .where(grant.c.user_id == user_id, _counts(grant, now))
         )
         return [Grant(*row) for row in connection.execute(query.order_by(grant.c.role))]
 
+    def holders(
+        self, connection: Connection, key: str, now: Instant, *, after: int = 0, limit: int = 50
+    ) -> list[Holder]:
+        """Return who holds a role now, by user id: paged by key, however many there are.
+
+        Args:
+            connection: where to read.
+            key: the role.
+            now: the present instant.
+            after: the last user id of the page before.
+            limit: at most so many.
+        """
+        query = (
+            select(grant.c.user_id, user.c.username, grant.c.until_at)
+            .join(user, user.c.id == grant.c.user_id)
+            .where(grant.c.role == key, grant.c.user_id > after, _counts(grant, now))
+            .order_by(grant.c.user_id)
+            .limit(limit)
+        )
+        return [Holder(*row) for row in connection.execute(query)]
+
+    def held_beside(self, connection: Connection, key: str, now: Instant) -> frozenset[str]:
+        """Return every role that some present holder of a role holds, that role among them."""
+        beside = grant.alias()
+        query = (
+            select(beside.c.role)
+            .join(grant, grant.c.user_id == beside.c.user_id)
+            .where(grant.c.role == key, _counts(grant, now), _counts(beside, now))
+        )
+        return frozenset(connection.execute(query.distinct()).scalars())
+
     def names_of(self, connection: Connection, user_ids: Iterable[int], now: Instant) -> dict[int, list[str]]:
         """Return the role names of several users at once."""
-        query = select(grant.c.user_id, grant.c.role).where(
-            grant.c.user_id.in_(list(user_ids)), or_(grant.c.until_at.is_(None), grant.c.until_at > now)
-        )
+        query = select(grant.c.user_id, grant.c.role).where(grant.c.user_id.in_(list(user_ids)), _counts(grant, now))
         found: dict[int, list[str]] = {}
         for user_id, name in connection.execute(query.order_by(grant.c.role)):
             found.setdefault(user_id, []).append(name)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import passwords, users
-from flask_gatehouse.domain.audit import Event
-from flask_gatehouse.domain.roles import Rights
-from flask_gatehouse.kernel.errors import InvalidFieldError, InvalidReason
-from flask_gatehouse.kernel.identity import ADMIN, Actor, Identity, Source
+from flask_gatehouse.kernel.errors import InvalidFieldError
+from flask_gatehouse.kernel.identity import ADMIN
 from flask_gatehouse.kernel.schema import ACTIVE, CLOSED, SUSPENDED
-from flask_gatehouse.kernel.text import has_control
 
-from . import revoke
+from . import acts, revoke
 from .outcomes import Refusal, Refused, refused, refused_field, refused_value
 
 if TYPE_CHECKING:
@@ -22,45 +18,10 @@ if TYPE_CHECKING:
     from flask_gatehouse.domain.users import UserRecord
     from flask_gatehouse.kernel.clock import Instant
 
+    from .acts import Act
     from .services import Services, Unit
 
-REASON_MAX = 500
 NOT_HELD = "The user does not hold this role."
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """Who acts, why, and from where.
-
-    Attributes:
-        actor: named in the audit log.
-        identity: the acting user; None for the command line, which may do everything.
-        reason: required for what takes something away.
-        source: where the request comes from.
-    """
-
-    actor: Actor
-    identity: Identity | None
-    reason: str = ""
-    source: Source = Source()
-
-
-def require_reason(reason: str, *, is_required: bool) -> str:
-    """Return the reason if it can be recorded.
-
-    Raises:
-        InvalidReason: it is missing, too long, or holds control characters.
-    """
-    if has_control(reason):
-        msg = "A reason is one line of text, without control characters."
-        raise InvalidReason(msg)
-    if len(reason) > REASON_MAX:
-        msg = f"A reason has at most {REASON_MAX} characters."
-        raise InvalidReason(msg)
-    if is_required and not reason.strip():
-        msg = "Give a reason: it is recorded in the audit log."
-        raise InvalidReason(msg)
-    return reason.strip()
 
 
 def _on_user(
@@ -75,10 +36,9 @@ def _on_user(
 
     The change gets the act with its reason as it is recorded.
     """
-    try:
-        act = replace(act, reason=require_reason(act.reason, is_required=needs_reason))
-    except InvalidReason as error:
-        return refused_field(error)
+    reasoned = acts.reasoned(act, is_required=needs_reason)
+    if isinstance(reasoned, Refused):
+        return reasoned
     with services.unit() as unit:
         services.roles.lock_admins(unit.connection)
         target = users.find(unit.connection, user_id, lock=True)
@@ -86,37 +46,16 @@ def _on_user(
             return refused(Refusal.NOT_FOUND)
         if act.identity is not None and act.identity.user_id == user_id:
             return refused(Refusal.SELF)
-        if not _is_still_in(services, unit, act):
+        if not acts.is_still_in(services, unit, act):
             return refused(Refusal.FORBIDDEN)
-        if not _rights(services, unit, act).covers(services.roles.rights_of(unit.connection, user_id, unit.now)):
+        if not acts.rights_of(services, unit, act).covers(services.roles.rights_of(unit.connection, user_id, unit.now)):
             return refused(Refusal.FORBIDDEN)
-        refusal = change(unit, act, target)
+        refusal = change(unit, reasoned, target)
         return target if refusal is None else refusal
-
-
-def _is_still_in(services: Services, unit: Unit, act: Act) -> bool:
-    """Tell whether the actor's session stands, for a request that passed the gate before it was ended."""
-    if act.identity is None:
-        return True
-    actor = users.find(unit.connection, act.identity.user_id)
-    session = services.sessions.store.find_public(unit.connection, act.identity.session_id)
-    return actor is not None and actor.is_active and session is not None and session.epoch == actor.epoch
-
-
-def _rights(services: Services, unit: Unit, act: Act) -> Rights:
-    if act.identity is None:
-        return Rights(is_admin=True, permissions=frozenset())
-    return services.roles.rights_of(unit.connection, act.identity.user_id, unit.now)
 
 
 def _is_last_admin(services: Services, unit: Unit, user_id: int) -> bool:
     return services.roles.lasting_admins(unit.connection, unit.now) == {user_id}
-
-
-def _record(unit: Unit, act: Act, kind: str, user_id: int | None, **detail: object) -> None:
-    if act.reason:
-        detail["reason"] = act.reason
-    unit.record(Event(kind, act.actor, user_id, act.source, detail=detail))
 
 
 def suspend(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
@@ -129,7 +68,7 @@ def suspend(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
             return None
         users.set_state(unit.connection, target, SUSPENDED)
         _, ended = revoke.everything_of(services, unit, user_id)
-        _record(unit, act, "user.suspended", user_id, sessions_ended=list(ended))
+        acts.record(unit, act, "user.suspended", user_id, sessions_ended=list(ended))
         return None
 
     return _on_user(services, act, user_id, change, needs_reason=True)
@@ -141,7 +80,7 @@ def restore(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     def change(unit: Unit, act: Act, target: UserRecord) -> Refused | None:
         if target.state == SUSPENDED:
             users.set_state(unit.connection, target, ACTIVE)
-            _record(unit, act, "user.restored", user_id)
+            acts.record(unit, act, "user.restored", user_id)
         return None
 
     return _on_user(services, act, user_id, change)
@@ -152,7 +91,7 @@ def unlock(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
 
     def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
         services.throttle.unlock(unit.connection, user_id, unit.now)
-        _record(unit, act, "user.unlocked", user_id)
+        acts.record(unit, act, "user.unlocked", user_id)
         return None
 
     return _on_user(services, act, user_id, change)
@@ -181,7 +120,7 @@ def end_session(services: Services, act: Act, public_id: str) -> UserRecord | Re
     def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
         if not services.sessions.store.drop_one(unit.connection, user_id, public_id):
             return refused(Refusal.NOT_FOUND)
-        _record(unit, act, "session.ended", user_id, sessions=[public_id])
+        acts.record(unit, act, "session.ended", user_id, sessions=[public_id])
         return None
 
     return _on_user(services, act, user_id, change, needs_reason=True)
@@ -202,7 +141,7 @@ def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
         for held in services.roles.grants_of(unit.connection, user_id, 0):
             services.roles.drop_grant(unit.connection, user_id, held.role)
         users.close(unit.connection, target)
-        _record(unit, act, "user.closed", user_id, sessions_ended=list(ended))
+        acts.record(unit, act, "user.closed", user_id, sessions_ended=list(ended))
         return None
 
     return _on_user(services, act, user_id, change)
@@ -229,7 +168,7 @@ def grant(
         if not act.reason and _shortens(services, unit, user_id, key, until_at):
             return refused_value("reason", "This takes away from a grant: give a reason, it is recorded.")
         services.roles.add_grant(unit.connection, user_id, key, unit.now, by=act.actor.user_id, until_at=until_at)
-        _record(unit, act, "role.granted", user_id, role=key, until=until_at)
+        acts.record(unit, act, "role.granted", user_id, role=key, until=until_at)
         return None
 
     return _on_user(services, act, user_id, change)
@@ -240,14 +179,14 @@ def withdraw(services: Services, act: Act, user_id: int, role: str) -> UserRecor
 
     def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
         key = role.casefold()  # which may be gone from the code: what remains of it must go too
-        if not _rights(services, unit, act).may_hand_on(services.roles.rights_of_role(unit.connection, key)):
+        if not acts.rights_of(services, unit, act).may_hand_on(services.roles.rights_of_role(unit.connection, key)):
             return refused(Refusal.FORBIDDEN)
         if key == ADMIN and _is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
         if not services.roles.drop_grant(unit.connection, user_id, key):
             known = _usable_role(services, unit, act, role)
             return known if isinstance(known, Refused) else refused_value("role", NOT_HELD)
-        _record(unit, act, "role.withdrawn", user_id, role=key)
+        acts.record(unit, act, "role.withdrawn", user_id, role=key)
         return None
 
     return _on_user(services, act, user_id, change, needs_reason=True)
@@ -258,7 +197,7 @@ def _usable_role(services: Services, unit: Unit, act: Act, role: str) -> str | R
         key = services.roles.require(unit.connection, role)
     except InvalidFieldError as error:
         return refused_field(error)
-    if not _rights(services, unit, act).may_hand_on(services.roles.rights_of_role(unit.connection, key)):
+    if not acts.rights_of(services, unit, act).may_hand_on(services.roles.rights_of_role(unit.connection, key)):
         return refused(Refusal.FORBIDDEN)
     return key
 
@@ -278,27 +217,3 @@ def _outlasts_actor(services: Services, unit: Unit, act: Act, key: str, until_at
     wanted = services.roles.rights_of_role(unit.connection, key)
     limit = services.roles.covered_until(unit.connection, act.identity.user_id, wanted, unit.now)
     return limit is not None and (until_at is None or until_at > limit)
-
-
-def create_role(services: Services, act: Act, name: str, permissions: list[str]) -> str | Refused:
-    """Make a role of declared permissions, none of which the actor lacks."""
-    try:
-        act = replace(act, reason=require_reason(act.reason, is_required=False))
-    except InvalidReason as error:
-        return refused_field(error)
-    try:
-        users.require_name(name)
-    except InvalidFieldError as error:
-        return refused_value("role", str(error))
-    unknown = sorted(set(permissions) - services.policy.permissions.keys())
-    if unknown:
-        return refused_value("permission", f"Unknown permission {unknown[0]}: declare it with gate.permission().")
-    with services.unit() as unit:
-        if not _is_still_in(services, unit, act):
-            return refused(Refusal.FORBIDDEN)
-        if not _rights(services, unit, act).covers(Rights(is_admin=False, permissions=frozenset(permissions))):
-            return refused(Refusal.FORBIDDEN)
-        if not services.roles.create(unit.connection, name, permissions, unit.now):
-            return refused_value("role", "There is a role of this name already.")
-        _record(unit, act, "role.created", None, role=name.casefold(), permissions=sorted(set(permissions)))
-        return name.casefold()

@@ -102,6 +102,7 @@ def create(services: Services, new: NewUser, roles: Iterable[str], actor: Actor,
     """
     digest = services.hasher.hash(_require(services, new), is_inside=True)
     with services.unit() as unit:
+        services.roles.lock_admins(unit.connection)  # no role is deleted between the look and the grant
         keys = [services.roles.require(unit.connection, role) for role in roles]
         created = users.create(unit.connection, new.name, new.email or None, unit.now)
         if created is None:

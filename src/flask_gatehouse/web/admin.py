@@ -8,6 +8,7 @@ from flask import flash, request, url_for
 
 from flask_gatehouse.domain import devices, users
 from flask_gatehouse.flows import administer, standing
+from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.http.context import here, services, wired
 from flask_gatehouse.http.labels import requires
@@ -103,7 +104,7 @@ def _context(user_id: int, acted: str = "", form: forms.GatehouseForm | None = N
 def _run(
     name: str,
     user_id: int,
-    flow: Callable[[administer.Act, Any], UserRecord | int | Refused],
+    flow: Callable[[Act, Any], UserRecord | int | Refused],
     told: Callable[[UserRecord | int], str],
 ) -> ResponseReturnValue:
     """Parse the form of an action, run its flow, and show the user again."""
@@ -112,7 +113,7 @@ def _run(
         context = _context(user_id, name, form)
         return invalid(form, "admin_user.html", **context) if context else _unknown()
     identity = present_identity()
-    act = administer.Act(Actor.of(identity), identity, form.reason.data, here().source)
+    act = Act(Actor.of(identity), identity, form.reason.data, here().source)
     outcome = flow(act, form)
     if isinstance(outcome, Refused):
         context = _context(user_id, name, form)
@@ -145,7 +146,7 @@ def unlock(user_id: int) -> ResponseReturnValue:
 def grant(user_id: int) -> ResponseReturnValue:
     """Grant a role, or change when a grant ends."""
 
-    def flow(act: administer.Act, form: forms.GrantForm) -> UserRecord | Refused:
+    def flow(act: Act, form: forms.GrantForm) -> UserRecord | Refused:
         return administer.grant(services(), act, user_id, form.role.data, form.until_at)
 
     return _run("grant", user_id, flow, _told("Granted; it counts from the next request on."))
@@ -155,7 +156,7 @@ def grant(user_id: int) -> ResponseReturnValue:
 def withdraw(user_id: int) -> ResponseReturnValue:
     """Withdraw a role; it stops counting at the next request."""
 
-    def flow(act: administer.Act, form: forms.WithdrawForm) -> UserRecord | Refused:
+    def flow(act: Act, form: forms.WithdrawForm) -> UserRecord | Refused:
         return administer.withdraw(services(), act, user_id, form.role.data)
 
     return _run("withdraw", user_id, flow, _told("Withdrawn; it no longer counts."))

@@ -8,6 +8,7 @@ from flask import flash, request, url_for
 
 from flask_gatehouse.domain import users
 from flask_gatehouse.flows import administer, live_sessions
+from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.http.context import here, services, wired
 from flask_gatehouse.http.labels import requires
@@ -71,7 +72,7 @@ def end_session(public_id: str) -> ResponseReturnValue:
     if not form.validate():
         return invalid(form, "admin_sessions.html", **_context(listed, _found(listed), public_id))
     identity = present_identity()
-    act = administer.Act(Actor.of(identity), identity, form.reason.data, here().source)
+    act = Act(Actor.of(identity), identity, form.reason.data, here().source)
     outcome = administer.end_session(services(), act, public_id)
     if isinstance(outcome, Refused):
         if outcome.reason is Refusal.NOT_FOUND:

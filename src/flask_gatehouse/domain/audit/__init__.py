@@ -70,6 +70,8 @@ KINDS: Mapping[str, str] = {
     "user.email_changed": "The e-mail address was changed.",
     "admin.claimed": "The first administrator's claim was spent.",
     "role.created": "A role was made.",
+    "role.changed": "The permissions of a role were changed.",
+    "role.deleted": "A role was deleted; who held it holds it no longer.",
     "role.granted": "A user was granted a role.",
     "role.withdrawn": "A role was withdrawn from a user.",
     "login.succeeded": "A login was completed.",
