@@ -29,12 +29,43 @@ OWN_PAGES = (
     ),
     *("/admin", "/admin/users", "/admin/users/1", "/admin/users/2", "/admin/users/99", "/admin/users?search=%00"),
     *("/admin/sessions", "/admin/sessions?username=nobody", "/admin/sessions?after=x"),
+    *("/admin/roles", "/admin/roles/admin", "/admin/roles/nobody"),
 )
 
 
 def must_be_fit(page):
     assert axe_violations(page) == [], page.url
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{page.url} scrolls sideways"
+
+
+def change_a_role(demo, page):
+    """Make a role, grant it, look at what a change would mean, be refused for want of a reason, then save it."""
+    page.goto(f"{demo.url}/admin/roles")
+    page.locator("summary", has_text="Make a role").click()
+    must_be_fit(page)
+    page.get_by_label("Name").fill("auditor")
+    page.get_by_label("audit:read").check()
+    page.get_by_role("button", name="Make it").click()
+    expect(page.get_by_text("The role auditor was made.")).to_be_visible()
+    must_be_fit(page)
+    page.goto(f"{demo.url}/admin/users/2")
+    page.locator("summary", has_text="Grant a role").click()
+    page.locator("#grant-role").select_option("auditor")
+    page.locator("details[open] button").click()
+    page.goto(f"{demo.url}/admin/roles/auditor")
+    page.get_by_label("audit:read").uncheck()
+    page.get_by_label("users:read").check()
+    page.get_by_role("button", name="See what would change").click()
+    expect(page.get_by_role("row", name="users:read audit:read")).to_be_visible()
+    must_be_fit(page)
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    must_be_fit(page)
+    page.get_by_label("Reason").first.fill("another task")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved; it counts from the next request on.")).to_be_visible()
+    page.locator("summary", has_text="Delete the role").click()
+    must_be_fit(page)
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -69,6 +100,7 @@ def test_no_page_has_an_axe_violation_or_scrolls_sideways(demo, open_page, look)
     page.goto(f"{demo.url}/admin/sessions")
     page.locator("summary", has_text="End").first.click()
     must_be_fit(page)
+    change_a_role(demo, page)
     page.goto(f"{demo.url}/admin/users/2")
     page.locator("summary", has_text="Suspend").click()
     page.locator("#suspend-reason").fill("   ")

@@ -261,6 +261,8 @@ def test_every_page_is_given_what_the_manual_says(config):
             alice.get(path)
         for path in ("/account/activity", "/admin", "/admin/users", "/admin/users/2", "/admin/sessions"):
             root.get(path)
+        for path in ("/admin/roles", "/admin/roles/admin"):
+            root.get(path)
         alice.get("/admin")
     elsewhere = {"factor.html", "turned_away.html"}  # they need a factor, and a flood
     assert given == {name: names for name, names in told.items() if name not in elsewhere}

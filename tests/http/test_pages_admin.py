@@ -20,7 +20,7 @@ from tests.support.people import (
 )
 from tests.support.visitor import csrf_token, submit
 
-PAGES = ("/admin", "/admin/users", "/admin/users/1")
+PAGES = ("/admin", "/admin/users", "/admin/users/1", "/admin/roles", "/admin/roles/admin", "/admin/sessions")
 ACTIONS = ("suspend", "restore", "unlock", "grant", "withdraw", "end-sessions")
 FIELDS = {"reason": "for the test", "role": "admin"}
 

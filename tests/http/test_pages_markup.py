@@ -10,7 +10,8 @@ from flask import abort, render_template
 
 from flask_gatehouse import public
 from flask_gatehouse.domain.passwords.rules import GUIDANCE
-from flask_gatehouse.flows import reset_password
+from flask_gatehouse.flows import edit_roles, reset_password
+from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.kernel.identity import CLI
 from flask_gatehouse.web.browsers import browser_name
 from tests.support import SOURCE
@@ -26,8 +27,18 @@ OWN_PAGES = (
     "/account/activity",
     "/reauthenticate",
 )
-ADMIN_PAGES = ("/admin", "/admin/users", "/admin/users/1", "/admin/users/2", "/admin/users/99", "/admin/sessions")
-REFUSALS = ("/admin/users?search=%00", "/admin/sessions?after=x", "/account/activity?before=x")
+ROLE = "/admin/roles/auditor"
+ROLES = ("/admin/roles", "/admin/roles/admin", ROLE, f"{ROLE}?seen=x&permission=users:read")
+ADMIN_PAGES = (
+    "/admin",
+    "/admin/users",
+    "/admin/users/1",
+    "/admin/users/2",
+    "/admin/users/99",
+    "/admin/sessions",
+    *ROLES,
+)
+REFUSALS = ("/admin/users?search=%00", "/admin/sessions?after=x", f"{ROLE}?after=x", "/account/activity?before=x")
 CHOOSING = ("/register", "/account/password", "/reset-password/<link>")
 WITH_PASSWORD = ("/login", "/reauthenticate", *CHOOSING)
 SCRIPT = (SOURCE / "static" / "gatehouse.js").read_text(encoding="utf-8")
@@ -40,6 +51,7 @@ def show(make_app):
     root = newcomer(app, "root", "admin")
     make_person(app, "bob")
     link = reset_password.make_link(services_of(app), CLI, "bob")
+    edit_roles.create(services_of(app), Act(CLI, None), "auditor", ["audit:read"])
 
     def shown(path):
         client = app.test_client() if path in GUEST_PAGES else root

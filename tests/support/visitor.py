@@ -36,7 +36,7 @@ def csrf_token(html: str) -> str:
     raise AssertionError(message)
 
 
-def submit(client: FlaskClient, path: str, *, page: str | None = None, **fields: str) -> TestResponse:
+def submit(client: FlaskClient, path: str, *, page: str | None = None, **fields: str | list[str]) -> TestResponse:
     """Fetch the page with the form (`path` unless told), then post its token and `fields` to `path`."""
     shown = client.get(page or path)
     token = csrf_token(shown.get_data(as_text=True))

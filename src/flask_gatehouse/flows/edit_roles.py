@@ -7,13 +7,13 @@ after, and to act on each of its holders; and nobody changes a role that they ho
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import users
 from flask_gatehouse.domain.roles import Rights
 from flask_gatehouse.kernel.errors import InvalidName
 from flask_gatehouse.kernel.identity import ADMIN
+from flask_gatehouse.kernel.text import has_control
 
 from . import acts
 from .outcomes import Refusal, Refused, refused, refused_value
@@ -60,6 +60,7 @@ class RoleShown:
     Attributes:
         source: `built in`, `code` or `database`.
         permissions: None: every one.
+        seen: names these permissions, so that nobody overwrites a change that they have not seen.
         holders: by user id.
         after: what the next page of holders begins after; 0: there is none.
         is_shadowed: the database has a role of this name as well, which does not count.
@@ -68,19 +69,15 @@ class RoleShown:
     name: str
     source: str
     permissions: frozenset[str] | None
+    seen: str
     holders: list[Touched]
     after: int = 0
     is_shadowed: bool = False
 
-    @property
-    def seen(self) -> str:
-        """What names the permissions as they were looked at, so that nobody overwrites a change they have not seen."""
-        return fingerprint(self.permissions or ())
 
-
-def fingerprint(permissions: Iterable[str]) -> str:
-    """Return a short name of a set of permissions."""
-    return sha256("\n".join(sorted(permissions)).encode()).hexdigest()[:16]
+def key_of(name: str) -> str:
+    """Return the key of a role by its name; one that no database could hold is that of no role."""
+    return "" if has_control(name) else name.casefold()
 
 
 def source_of(services: Services, key: str) -> str:
@@ -88,6 +85,11 @@ def source_of(services: Services, key: str) -> str:
     if key == ADMIN:
         return BUILT_IN
     return IN_CODE if key in services.roles.in_code else STORED
+
+
+def fingerprint(services: Services, permissions: Iterable[str]) -> str:
+    """Return a short name of a set of permissions."""
+    return services.keys.digest("role-seen", "\n".join(sorted(permissions)))
 
 
 def look(
@@ -102,7 +104,7 @@ def look(
         after: the last user id of the page of holders before.
         limit: holders, at most so many.
     """
-    key, now = name.casefold(), services.clock.now()
+    key, now = key_of(name), services.clock.now()
     source = source_of(services, key)
     with services.reading() as connection:
         stored = services.roles.stored(connection, key)
@@ -114,7 +116,8 @@ def look(
         if wanted is not None and permissions is not None:
             shown = _touched(services, connection, key, shown, wanted)
     following = shown[-1].user_id if len(found) > limit else 0
-    return RoleShown(key, source, permissions, shown, following, source != STORED and stored is not None)
+    seen = fingerprint(services, permissions or ())
+    return RoleShown(key, source, permissions, seen, shown, following, source != STORED and stored is not None)
 
 
 def _touched(
@@ -139,7 +142,7 @@ def _touched(
 def hindrance(services: Services, act: Act, name: str) -> Refused | None:
     """Return why an actor could not change a role, whatever they made of it; None: they could."""
     with services.reading() as connection:
-        unit, key = Unit(connection, services.clock.now()), name.casefold()
+        unit, key = Unit(connection, services.clock.now()), key_of(name)
         present = services.roles.stored(connection, key)
         return _hindrance(services, unit, act, key, present)
 
@@ -150,7 +153,7 @@ def create(services: Services, act: Act, name: str, permissions: list[str]) -> s
         users.require_name(name)
     except InvalidName as error:
         return refused_value("role", str(error))
-    key, wanted = name.casefold(), frozenset(permissions)
+    key, wanted = key_of(name), frozenset(permissions)
 
     def make(unit: Unit, act: Act) -> Refused | None:
         if source_of(services, key) != STORED:
@@ -178,7 +181,7 @@ def change(services: Services, act: Act, name: str, permissions: list[str], seen
         permissions: all that the role shall have.
         seen: fingerprint of those it had when the change was looked at; empty: whatever it has.
     """
-    key, wanted = name.casefold(), frozenset(permissions)
+    key, wanted = key_of(name), frozenset(permissions)
 
     def save(unit: Unit, act: Act) -> Refused | None:
         if source_of(services, key) != STORED:
@@ -205,7 +208,7 @@ def delete(services: Services, act: Act, name: str, seen: str = "") -> str | Ref
 
     Where the code has a role of the same name, what is deleted is the one that does not count, and nobody loses it.
     """
-    key = name.casefold()
+    key = key_of(name)
 
     def drop(unit: Unit, act: Act) -> Refused | None:
         is_shadowed = source_of(services, key) != STORED
@@ -247,7 +250,7 @@ def _require_stored(services: Services, unit: Unit, key: str, seen: str) -> froz
     present = services.roles.stored(unit.connection, key)
     if present is None:
         return refused_value("role", READ_ONLY) if source_of(services, key) != STORED else refused(Refusal.NOT_FOUND)
-    if seen and seen != fingerprint(present):
+    if seen and seen != fingerprint(services, present):
         return refused_value("permission", "The role was changed meanwhile: look again at what your change would do.")
     return present
 

@@ -8,7 +8,7 @@ from flask import Blueprint
 
 from flask_gatehouse.kernel.clock import as_text
 
-from . import account, admin, admin_sessions, login
+from . import account, admin, admin_roles, admin_sessions, login
 from .browsers import browser_name
 from .shown import BIGGEST_ID
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from flask_gatehouse.kernel.settings import Settings
 
 USER = f"/users/<int(max={BIGGEST_ID}):user_id>"
+
+ROLE = "/roles/<name>"
 
 PAGES: tuple[tuple[str, str, RouteCallable], ...] = (
     ("/register", "register", login.register_page),
@@ -48,6 +50,8 @@ ADMIN_SHOWN: tuple[tuple[str, str, RouteCallable], ...] = (
     ("", "admin", admin.overview),
     ("/users", "admin_users", admin.list_users),
     (USER, "admin_user", admin.show_user),
+    ("/roles", "admin_roles", admin_roles.list_roles),
+    (ROLE, "admin_role", admin_roles.show_role),
     ("/sessions", "admin_sessions", admin_sessions.list_sessions),
 )
 
@@ -58,6 +62,9 @@ ADMIN_ACTIONS: tuple[tuple[str, str, RouteCallable], ...] = (
     (f"{USER}/grant", "admin_grant", admin.grant),
     (f"{USER}/withdraw", "admin_withdraw", admin.withdraw),
     (f"{USER}/end-sessions", "admin_end_sessions", admin.end_sessions),
+    ("/roles", "admin_create_role", admin_roles.create),
+    (f"{ROLE}/edit", "admin_edit_role", admin_roles.edit),
+    (f"{ROLE}/delete", "admin_delete_role", admin_roles.delete),
     ("/sessions/<public_id>/end", "admin_end_session", admin_sessions.end_session),
 )
 

@@ -87,6 +87,30 @@ class Key(Line):
         self.number = int(self.data)
 
 
+class Many(Field):
+    """Boxes of which several may be ticked: every value that was sent, each once."""
+
+    data: list[str]
+
+    def process_formdata(self, valuelist: list[Any]) -> None:
+        """Take every value."""
+        self.data = sorted(set(valuelist))
+
+    def process_data(self, value: Any) -> None:
+        """Begin with none."""
+        self.data = value or []
+
+    def pre_validate(self, form: Any) -> None:
+        """Refuse control characters and lone surrogates.
+
+        Raises:
+            StopValidation: there is one.
+        """
+        del form
+        if any(has_control(value) for value in self.data):
+            raise StopValidation(CONTROL)
+
+
 class Secret(_OneLine, PasswordField):
     """A password, never shown again."""
 
@@ -117,7 +141,8 @@ class GatehouseForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no type
         """Validate every field, and refuse what was sent twice (ASVS V15.3.7)."""
         is_valid: bool = super().validate(extra_validators=extra_validators)
         sent = self._sent
-        repeated = [name for name in (*self._fields, "next") if sent is not None and len(sent.getlist(name)) > 1]
+        single = [name for name, field in self._fields.items() if not isinstance(field, Many)]
+        repeated = [name for name in (*single, "next") if sent is not None and len(sent.getlist(name)) > 1]
         for name in repeated:
             if name in self._fields:
                 self._fields[name].errors = [REPEATED]
@@ -223,6 +248,34 @@ class WithdrawForm(TakingForm):
     """`…/withdraw`."""
 
     role = Line("Role", [InputRequired(MISSING)])
+
+
+class NewRoleForm(ReasonForm):
+    """`/admin/roles`."""
+
+    role = Line("Name", [InputRequired(MISSING)], render_kw=PLAIN)
+    permission = Many("Permissions")
+
+
+class EditRoleForm(ReasonForm):
+    """`/admin/roles/<name>/edit`: every permission the role shall have, and those it had when they were chosen."""
+
+    permission = Many("Permissions")
+    seen = Line("Seen")
+
+
+class DeleteRoleForm(TakingForm):
+    """`/admin/roles/<name>/delete`."""
+
+    seen = Line("Seen")
+
+
+class RoleForm(GatehouseForm):
+    """`/admin/roles/<name>`: permissions that are tried on, and where the list of holders begins."""
+
+    permission = Many("Permissions")
+    seen = Line("Seen")
+    after = Key("After")
 
 
 class SearchForm(GatehouseForm):
