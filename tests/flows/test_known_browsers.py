@@ -35,7 +35,7 @@ def alice(home):
 def cookie(home, alice):
     """Return the device cookie of a browser that alice has logged in with."""
     made = devices.new(home.services.keys)
-    home.session(device=made)
+    assert home.session(spare=made).device == made
     return made
 
 
@@ -93,8 +93,8 @@ def test_rule_05_after_ten_wrong_passwords_in_a_row_the_browser_is_known_no_long
         assert not home.log_in(password=WRONG, device=cookie)
         home.later(hours=2)
     assert not known_to(home, cookie, alice)
-    assert isinstance(home.log_in(device=cookie), Issued)  # as a stranger, and known again
-    assert known_to(home, cookie, alice)
+    again = home.session(device=cookie, spare=devices.new(home.services.keys)).device  # as a stranger, and known again
+    assert (known_to(home, cookie, alice), known_to(home, again, alice)) == (False, True)
 
 
 def test_rule_05_the_cookie_means_nothing_for_any_other_name(home, alice, cookie):
@@ -110,18 +110,33 @@ def test_rule_05_the_cookie_means_nothing_for_any_other_name(home, alice, cookie
 
 def test_rule_05_one_browser_may_be_known_for_several_users(home, alice, cookie):
     bob = home.person("bob")
-    home.session("bob", device=cookie)
-    assert known_to(home, cookie, alice)
-    assert known_to(home, cookie, bob)
+    shared = home.session("bob", device=cookie, spare=devices.new(home.services.keys)).device
+    assert known_to(home, shared, alice)
+    assert known_to(home, shared, bob)
     assert home.count(DEVICE) == 2
+    spare = devices.new(home.services.keys)
+    assert home.session(device=shared, spare=spare).device == shared
+    assert home.session("bob", device=shared, spare=spare).device == shared
+
+
+def test_rule_05_a_cookie_that_somebody_planted_or_copied_is_known_for_no_later_user(home, alice, cookie):
+    bob = home.person("bob")
+    before = home.rows(sa.select(DEVICE.c.id).where(DEVICE.c.user_id == alice))
+    home.session("bob", device=cookie, spare=devices.new(home.services.keys))
+    assert not known_to(home, cookie, bob)
+    assert not known_to(home, cookie, alice)  # nor for the one who may have planted it
+    assert home.rows(sa.select(DEVICE.c.id).where(DEVICE.c.user_id == alice)) == before  # with the counts it had
+    for _ in range(5):
+        assert not home.log_in("bob", WRONG, device=cookie)
+    assert home.counter(f"user:{bob}")[:2] == (5, 5)  # as any stranger's
 
 
 def test_rule_05_ten_a_user_are_known_and_a_login_reuses_the_row(home, alice):
     cookies = [devices.new(home.services.keys) for _ in range(12)]
     for one in cookies:
-        home.session(device=one, address=f"203.0.113.{cookies.index(one)}")
+        home.session(spare=one, address=f"203.0.113.{cookies.index(one)}")
         home.later(seconds=1)
-    home.session(device=cookies[5])
+    assert home.session(device=cookies[5], spare=devices.new(home.services.keys)).device == cookies[5]
     assert [known_to(home, one, alice) for one in cookies] == [False] * 2 + [True] * 10
     assert home.count(DEVICE) == 10
 
@@ -154,7 +169,7 @@ def test_rule_05_a_reset_forgets_all_browsers_and_knows_the_one_that_completes_i
 
 def test_rule_05_ending_all_forgets_all_browsers_but_the_one_that_does_it(home, alice, cookie):
     other = devices.new(home.services.keys)
-    issued = home.session(device=other)
+    issued = home.session(spare=other)
     revoke.all_own(home.services, home.identity(issued.secret), HERE, device=other)
     assert (known_to(home, cookie, alice), known_to(home, other, alice)) == (False, True)
     house.end_all(home, alice)
@@ -167,10 +182,10 @@ def test_rule_14_a_pending_login_makes_no_browser_known(open_house):
     made = devices.new(guarded.services.keys)
     user_id = guarded.person("carol")
     paper.give(guarded, user_id, "one")
-    pending = guarded.log_in("carol", device=made)
+    pending = guarded.log_in("carol", spare=made)
     assert isinstance(pending, FactorDue)
     assert guarded.count(DEVICE) == 0
-    done = login.answer(guarded.services, pending.pending.secret, "code", "one", login.Attempt(HERE, device=made))
+    done = login.answer(guarded.services, pending.pending.secret, "code", "one", login.Attempt(HERE, spare=made))
     assert isinstance(done, Issued)
     assert known_to(guarded, made, user_id)
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from flask_gatehouse.kernel.database import insert_into
 from flask_gatehouse.kernel.keys import new_secret, secret_digest
@@ -73,8 +73,31 @@ def find(connection: Connection, cookie: str, user_id: int | None) -> Device | N
     return None if row is None else Device(*row)
 
 
+def welcome(connection: Connection, cookie: str, spare: str, user_id: int, now: Instant) -> str:
+    """Know the browser in which a user has just logged in; return the cookie that it is to hold from now on.
+
+    Whoever used the browser before may have copied its cookie, or put it there. So the first login of a user in it
+    brings a new cookie, and those it is known for are known by that one alone.
+
+    Args:
+        connection: where to write.
+        cookie: what the browser shows, genuine; `""`: nothing.
+        spare: a new cookie, for when it is to have one.
+        user_id: who has logged in.
+        now: the present instant.
+    """
+    if cookie and find(connection, cookie, user_id) is not None:
+        remember(connection, cookie, user_id, now)
+        return cookie
+    if cookie:
+        moved = update(device).where(device.c.digest == secret_digest(cookie))
+        connection.execute(moved.values(digest=secret_digest(spare)))
+    remember(connection, spare, user_id, now)
+    return spare
+
+
 def remember(connection: Connection, cookie: str, user_id: int, now: Instant) -> None:
-    """Know this browser for the user; of more than 10 the one not used for longest is forgotten."""
+    """Know whoever holds this cookie for the user; of more than 10 browsers the one not used for longest goes."""
     statement = insert_into(connection, device).values(
         digest=secret_digest(cookie), user_id=user_id, created_at=now, seen_at=now
     )

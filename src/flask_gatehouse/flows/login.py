@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import devices, passwords, throttle, tokens, users
@@ -35,7 +35,8 @@ class Attempt:
         data: session keys of the guest to carry over, as JSON text.
         previous: who was logged in in this browser before; that session ends.
         is_remembered: whether "remember me" was asked for.
-        device: cookie of the browser, genuine or just made; `""` where no browser is to be known.
+        device: cookie that the browser shows, genuine; `""` where it shows none.
+        spare: a new cookie, in case the browser is to have one; `""` where no browser is to be known.
     """
 
     source: Source
@@ -43,6 +44,7 @@ class Attempt:
     previous: Identity | None = None
     is_remembered: bool = False
     device: str = ""
+    spare: str = ""
 
 
 def begin(services: Services, name: str, password: str, attempt: Attempt) -> Issued | FactorDue | MustReplace | Refused:
@@ -272,10 +274,15 @@ def _open(
         data=attempt.data,
         is_remembered=attempt.is_remembered,
     )
-    if attempt.device:
-        devices.remember(unit.connection, attempt.device, credential.user_id, unit.now)
     _record_success(unit, credential, issued, proofs, attempt.source)
-    return issued
+    return _welcome(unit, issued, attempt)
+
+
+def _welcome(unit: Unit, issued: Issued, attempt: Attempt) -> Issued:
+    if not attempt.spare:
+        return issued
+    cookie = devices.welcome(unit.connection, attempt.device, attempt.spare, issued.user_id, unit.now)
+    return replace(issued, device=cookie)
 
 
 def _end_previous(services: Services, unit: Unit, attempt: Attempt) -> None:
@@ -336,18 +343,19 @@ def answer(services: Services, pending: str, field: str, value: str, attempt: At
         if issued is None:
             return refused(Refusal.GONE)
         _end_previous(services, unit, attempt)
-        _settle_both_steps(services, unit, row.user_id, charge, attempt)
+        is_known = bool(attempt.device) and devices.find(unit.connection, attempt.device, row.user_id) is not None
+        welcomed = _welcome(unit, issued, attempt)
+        _settle_both_steps(services, unit, row.user_id, charge, attempt.source, is_known=is_known)
         _record_success(unit, credential, issued, proofs, attempt.source)
-        return issued
+        return welcomed
 
 
-def _settle_both_steps(services: Services, unit: Unit, user_id: int, charge: Charge, attempt: Attempt) -> None:
-    is_known = bool(attempt.device) and devices.find(unit.connection, attempt.device, user_id) is not None
-    if attempt.device:
-        devices.remember(unit.connection, attempt.device, user_id, unit.now)
+def _settle_both_steps(
+    services: Services, unit: Unit, user_id: int, charge: Charge, source: Source, *, is_known: bool
+) -> None:
     services.throttle.settle(unit.connection, charge, unit.now)
     if not is_known:  # a known browser was charged to itself
-        earlier = services.throttle.earlier_login(user_id, attempt.source.address)
+        earlier = services.throttle.earlier_login(user_id, source.address)
         services.throttle.settle(unit.connection, earlier, unit.now)
     services.throttle.unlock(unit.connection, user_id, unit.now)
 

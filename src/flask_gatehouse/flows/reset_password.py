@@ -79,7 +79,7 @@ def complete(services: Services, secret: str, password: str, source: Source, *, 
         secret: from the link.
         password: the new one, as typed.
         source: where the request comes from.
-        device: cookie of the browser that asks: it alone is known afterwards (rule 5).
+        device: new cookie for the browser that asks: it alone is known afterwards (rule 5).
 
     Returns:
         The user's id, or a refusal; of many parallel uses exactly one succeeds.

@@ -85,7 +85,7 @@ class GuardedSession(SessionMixin):
     _pending_cookie: Issued | None = None
     _drops_pending = False
     _device: str | None = None
-    _new_device = ""
+    _spare = ""
     _device_cookie = ""
     has_left = False
     is_leaving = False
@@ -177,13 +177,17 @@ class GuardedSession(SessionMixin):
 
     @property
     def device(self) -> str:
-        """Cookie of this browser, or one made for it now; it is sent once `know_browser()` was called."""
+        """Cookie by which this browser is known, genuine; `""` where it shows none."""
         if self._device is None:
             header, keys = self.environ.get("HTTP_COOKIE") or "", self.wired.services.keys
             self._device = devices.genuine(keys, cookie_value(header, self.cookie_name("gatehouse-device")))
-            if not self._device:
-                self._device = self._new_device = devices.new(keys)
         return self._device
+
+    @property
+    def spare_device(self) -> str:
+        """A new cookie for this browser, the same all through the request; nothing is sent before `know_browser()`."""
+        self._spare = self._spare or devices.new(self.wired.services.keys)
+        return self._spare
 
     @property
     def previous(self) -> Identity | None:
@@ -206,9 +210,9 @@ class GuardedSession(SessionMixin):
         self.claims.clear()
         return self._identity
 
-    def know_browser(self) -> None:
-        """Let the browser keep its device cookie: a login or a reset has just succeeded in it (rule 5)."""
-        self._device_cookie = self._new_device
+    def know_browser(self, cookie: str) -> None:
+        """Let the browser keep a device cookie: a login or a reset has just succeeded in it (rule 5)."""
+        self._device_cookie = cookie
 
     def hold(self, pending: Issued) -> None:
         """Keep a pending login in its own cookie; nothing else learns of it (rule 14)."""

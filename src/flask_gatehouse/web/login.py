@@ -92,13 +92,14 @@ def log_in() -> ResponseReturnValue:
 
 def _inside(issued: Issued) -> ResponseReturnValue:
     establish(issued)
-    here().know_browser()
+    here().know_browser(issued.device)
     return done(next_target(services().settings.after_login))
 
 
 def _attempt(*, is_remembered: bool = False) -> login.Attempt:
     state = here()
-    return login.Attempt(state.source, state.carried(), state.previous, is_remembered, state.device)
+    known = {"device": state.device, "spare": state.spare_device}
+    return login.Attempt(state.source, state.carried(), state.previous, is_remembered, **known)
 
 
 @public
@@ -163,11 +164,11 @@ def choose_password(token: str) -> ResponseReturnValue:
     if not form.validate():
         return invalid(form, "reset_password.html", **context)
     state = here()
-    outcome = reset_password.complete(services(), token, form.password.data, state.source, device=state.device)
+    outcome = reset_password.complete(services(), token, form.password.data, state.source, device=state.spare_device)
     if isinstance(outcome, Refused):
         if outcome.reason is Refusal.GONE:
             return message(410, ENDED_TITLE, ENDED)
         return refused(outcome, "reset_password.html", form=form, **context)
-    state.know_browser()
+    state.know_browser(state.spare_device)
     flash("Your new password is saved. Please log in.", "success")
     return done(url_for("gatehouse.login"))

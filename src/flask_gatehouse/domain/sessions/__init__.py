@@ -118,6 +118,7 @@ class Issued:
         secret: 256 random bits.
         public_id: names the session to people.
         ended: public ids of older sessions that made place.
+        device: cookie by which the browser is known from now on; `""`: as before.
     """
 
     secret: str
@@ -125,6 +126,7 @@ class Issued:
     user_id: int
     is_remembered: bool
     ended: tuple[str, ...] = ()
+    device: str = ""
 
 
 _VERSIONS = re.compile(r"[\d._/;:-]+")
