@@ -279,7 +279,7 @@ class Gatehouse:
             loaded.remember,
         )
         store = sessions.SqlSessions(database, self._roles.in_code)
-        on = features.switched_on(loaded.features)
+        on = features.switched_on(loaded.features, keys)
         factors = (*self._factors, *(factor for feature in on for factor in feature.factors))
         methods = tuple(factor.method for factor in factors)
         return Services(

@@ -1,4 +1,4 @@
-"""One factory per optional part; off means not imported. None is built yet: the first come with the second factors."""
+"""One factory per optional part; off means not imported."""
 
 from __future__ import annotations
 
@@ -10,25 +10,57 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .kernel.feature import Feature
+    from .kernel.keys import KeyRing
 
-FACTORIES: dict[str, Callable[[], Feature]] = {}
+
+def _totp(keys: KeyRing) -> Feature:
+    from .domain.factors.totp import Totp
+    from .kernel.feature import Feature
+    from .kernel.sealing import Sealer
+
+    return Feature("totp", factors=(Totp(Sealer(keys, "totp-seed")),))
+
+
+def _recovery_codes(_keys: KeyRing) -> Feature:
+    from .domain.factors.recovery_codes import RecoveryCodes
+    from .kernel.feature import Feature
+
+    return Feature("recovery_codes", needs=("totp",), factors=(RecoveryCodes(),))
+
+
+FACTORIES: dict[str, Callable[[KeyRing], Feature]] = {"totp": _totp, "recovery_codes": _recovery_codes}
 """Word in `GATEHOUSE_FEATURES` → factory."""
+EXTRAS = {"totp": "totp"}
+"""Word in `GATEHOUSE_FEATURES` → the extra that brings what it imports."""
 
 
-def switched_on(names: tuple[str, ...]) -> tuple[Feature, ...]:
+def switched_on(names: tuple[str, ...], keys: KeyRing) -> tuple[Feature, ...]:
     """Return the features of these names.
 
+    Args:
+        names: from `GATEHOUSE_FEATURES`.
+        keys: for what a feature seals.
+
     Raises:
-        SettingsError: there is none of a name, or one needs another that is off.
+        SettingsError: there is none of a name, it needs another that is off, or what it imports is not installed.
     """
     unknown = sorted(set(names) - FACTORIES.keys())
     if unknown:
         msg = f"GATEHOUSE_FEATURES: there is no feature {unknown[0]!r} in this release; remove it"
         raise SettingsError(msg)
-    found = tuple(FACTORIES[name]() for name in dict.fromkeys(names))
+    found = tuple(_made(name, keys) for name in dict.fromkeys(names))
     for feature in found:
         missing = sorted(set(feature.needs) - set(names))
         if missing:
             msg = f"GATEHOUSE_FEATURES: {feature.name!r} needs {missing[0]!r}; add it"
             raise SettingsError(msg)
     return found
+
+
+def _made(name: str, keys: KeyRing) -> Feature:
+    try:
+        return FACTORIES[name](keys)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(name, name)
+        msg = f"GATEHOUSE_FEATURES: {name!r} needs {error.name}: pip install 'flask-gatehouse[{extra}]'"
+        raise SettingsError(msg) from error

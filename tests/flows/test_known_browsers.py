@@ -12,7 +12,7 @@ from flask_gatehouse.domain import devices
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.sessions import Issued, Session
 from flask_gatehouse.domain.throttle import LOGIN, Noted
-from flask_gatehouse.flows import login, register, reset_password, revoke, step_up
+from flask_gatehouse.flows import login, register, reset_password, revoke, second_step, step_up
 from flask_gatehouse.flows.outcomes import FactorDue, Refusal, Refused
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.identity import CLI, GUEST
@@ -185,7 +185,7 @@ def test_rule_14_a_pending_login_makes_no_browser_known(open_house):
     pending = guarded.log_in("carol", spare=made)
     assert isinstance(pending, FactorDue)
     assert guarded.count(DEVICE) == 0
-    done = login.answer(guarded.services, pending.pending.secret, "code", "one", login.Attempt(HERE, spare=made))
+    done = second_step.answer(guarded.services, pending.pending.secret, "code", "one", login.Attempt(HERE, spare=made))
     assert isinstance(done, Issued)
     assert known_to(guarded, made, user_id)
 

@@ -7,9 +7,9 @@ import sqlalchemy as sa
 
 from flask_gatehouse.domain.sessions import Gone, Issued, Session
 from flask_gatehouse.domain.users import UserRecord
-from flask_gatehouse.flows import account, administer, login, reset_password, revoke
+from flask_gatehouse.flows import account, administer, login, reset_password, revoke, second_step
 from flask_gatehouse.flows.login import Attempt
-from flask_gatehouse.flows.outcomes import FactorDue, Refusal, Refused, refused
+from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, Refusal, Refused, refused
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.identity import CLI, HAS, KNOWS, Proof, assurance
 from tests.support import house
@@ -48,9 +48,9 @@ def pend(here: house.House, **attempt) -> Issued:
     return outcome.pending
 
 
-def answer(here: house.House, pending: str, code: str, field: str = "code", **attempt) -> Issued | Refused:
+def answer(here: house.House, pending: str, code: str, field: str = "code", **attempt) -> Issued | FactorLost | Refused:
     """Answer the factor."""
-    return login.answer(here.services, pending, field, code, Attempt(source(), **attempt))
+    return second_step.answer(here.services, pending, field, code, Attempt(source(), **attempt))
 
 
 def opened(here: house.House, pending: str, code: str) -> Issued:
@@ -256,7 +256,7 @@ def test_rule_08_pending_logins_are_capped_and_never_push_out_a_live_session(ope
 
 
 def _answer(here: house.House, number: int, secret: str, code: str) -> str:
-    outcome = login.answer(here.services, secret, "code", code, Attempt(source(f"10.0.0.{number}")))
+    outcome = second_step.answer(here.services, secret, "code", code, Attempt(source(f"10.0.0.{number}")))
     return outcome.reason.name if isinstance(outcome, Refused) else "opened"
 
 

@@ -7,32 +7,34 @@ import pytest
 from flask_gatehouse import features
 from flask_gatehouse.kernel.errors import SettingsError
 from flask_gatehouse.kernel.feature import Feature
+from flask_gatehouse.kernel.keys import KeyRing
 from tests.support import house
 from tests.support.house import PaperCodes
 
 PAPER = PaperCodes()
+KEYS = KeyRing("a secret of thirty-two characters")
 
 
 @pytest.fixture
 def _known(monkeypatch):
-    monkeypatch.setitem(features.FACTORIES, "paper", lambda: Feature("paper", factors=(PAPER,)))
-    monkeypatch.setitem(features.FACTORIES, "scissors", lambda: Feature("scissors", needs=("paper",)))
+    monkeypatch.setitem(features.FACTORIES, "paper", lambda _: Feature("paper", factors=(PAPER,)))
+    monkeypatch.setitem(features.FACTORIES, "scissors", lambda _: Feature("scissors", needs=("paper",)))
 
 
 def test_a_name_that_is_no_feature_is_refused():
     with pytest.raises(SettingsError, match="'stone'"):
-        features.switched_on(("stone",))
+        features.switched_on(("stone",), KEYS)
 
 
 def test_without_a_name_nothing_is_on():
-    assert features.switched_on(()) == ()
+    assert features.switched_on((), KEYS) == ()
 
 
 @pytest.mark.usefixtures("_known")
 def test_a_feature_that_needs_another_says_which():
     with pytest.raises(SettingsError, match="'scissors' needs 'paper'"):
-        features.switched_on(("scissors",))
-    assert [found.name for found in features.switched_on(("paper", "scissors", "paper"))] == ["paper", "scissors"]
+        features.switched_on(("scissors",), KEYS)
+    assert [found.name for found in features.switched_on(("paper", "scissors", "paper"), KEYS)] == ["paper", "scissors"]
 
 
 @pytest.mark.usefixtures("_known")

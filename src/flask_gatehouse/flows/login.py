@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import devices, passwords, throttle, tokens, users
 from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.domain.factors import outstanding
 from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError, HashingBusyError
 from flask_gatehouse.kernel.identity import APP, GUEST, KNOWS, SYSTEM, Actor, Identity, Proof, Source
 
+from . import opening
+from .opening import Attempt as Attempt  # noqa: PLC0414 - part of this door
 from .outcomes import BUSY_WAIT_MICROS, FactorDue, MustReplace, Refusal, Refused, refused
 
 if TYPE_CHECKING:
@@ -19,32 +22,10 @@ if TYPE_CHECKING:
     from flask_gatehouse.domain.passwords import Credential, Hashing, Verdict
     from flask_gatehouse.domain.sessions import Issued
     from flask_gatehouse.domain.throttle import Charge
-    from flask_gatehouse.kernel.feature import Factor
 
     from .services import Services, Unit
 
 log = logging.getLogger("flask_gatehouse.login")
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Attempt:
-    """What a login brings along.
-
-    Attributes:
-        source: where it comes from.
-        data: session keys of the guest to carry over, as JSON text.
-        previous: who was logged in in this browser before; that session ends.
-        is_remembered: whether "remember me" was asked for.
-        device: cookie that the browser shows, genuine; `""` where it shows none.
-        spare: a new cookie, in case the browser is to have one; `""` where no browser is to be known.
-    """
-
-    source: Source
-    data: str = ""
-    previous: Identity | None = None
-    is_remembered: bool = False
-    device: str = ""
-    spare: str = ""
 
 
 def begin(services: Services, name: str, password: str, attempt: Attempt) -> Issued | FactorDue | MustReplace | Refused:
@@ -184,21 +165,17 @@ def _decide(
         return _replace_temporary(services, unit, before, checked.charge, attempt.source)
     if checked.renewed is not None and before.digest is not None:
         passwords.replace_digest(unit.connection, before.user_id, before.digest, checked.renewed)
-        unit.record(Event("password.rehashed", _actor(before), before.user_id, attempt.source))
+        unit.record(Event("password.rehashed", opening.actor_of(before), before.user_id, attempt.source))
     proof = Proof("password", unit.now, KNOWS)
-    due = _enrolled(services, unit, before.user_id)
+    due = outstanding(unit.connection, services.factors, before.user_id)
     if due:
         services.throttle.judge(unit.connection, checked.charge, unit.now)
-        return _pend(services, unit, before, due, proof, attempt)
-    issued = _open(services, unit, before, (proof,), attempt)
+        return opening.pend(services, unit, before, due, proof, attempt)
+    issued = opening.open_session(services, unit, before, (proof,), attempt)
     services.throttle.settle(unit.connection, checked.charge, unit.now)
     if checked.found.device is not None:
         services.throttle.unlock(unit.connection, before.user_id, unit.now)  # strangers' failures end with a full login
     return issued
-
-
-def _actor(credential: Credential) -> Actor:
-    return Actor(credential.user_id, credential.username)
 
 
 def _failed(services: Services, unit: Unit, checked: _Checked, source: Source) -> Refused:
@@ -230,134 +207,8 @@ def _replace_temporary(
         now=unit.now,
         ends_at=unit.now + tokens.life_of(services.settings.profile),
     )
-    unit.record(Event("login.temporary", _actor(credential), credential.user_id, source))
+    unit.record(Event("login.temporary", opening.actor_of(credential), credential.user_id, source))
     return MustReplace(secret)
-
-
-def _enrolled(services: Services, unit: Unit, user_id: int) -> tuple[Factor, ...]:
-    return tuple(factor for factor in services.factors if factor.enrolled(unit.connection, user_id))
-
-
-def _pend(
-    services: Services,
-    unit: Unit,
-    credential: Credential,
-    due: tuple[Factor, ...],
-    proof: Proof | None,
-    attempt: Attempt,
-) -> FactorDue:
-    pending = services.sessions.issue(
-        unit.connection,
-        credential.user_id,
-        credential.epoch,
-        unit.now,
-        source=attempt.source,
-        proofs=(proof,) if proof else (),
-        is_remembered=attempt.is_remembered,
-        is_pending=True,
-    )
-    unit.record(Event("login.factor_due", _actor(credential), credential.user_id, attempt.source))
-    return FactorDue(pending, tuple(sorted({factor.field for factor in due})))
-
-
-def _open(
-    services: Services, unit: Unit, credential: Credential, proofs: tuple[Proof, ...], attempt: Attempt
-) -> Issued:
-    _end_previous(services, unit, attempt)
-    issued = services.sessions.issue(
-        unit.connection,
-        credential.user_id,
-        credential.epoch,
-        unit.now,
-        source=attempt.source,
-        proofs=proofs,
-        data=attempt.data,
-        is_remembered=attempt.is_remembered,
-    )
-    _record_success(unit, credential, issued, proofs, attempt.source)
-    return _welcome(unit, issued, attempt)
-
-
-def _welcome(unit: Unit, issued: Issued, attempt: Attempt) -> Issued:
-    if not attempt.spare:
-        return issued
-    cookie = devices.welcome(unit.connection, attempt.device, attempt.spare, issued.user_id, unit.now)
-    return replace(issued, device=cookie)
-
-
-def _end_previous(services: Services, unit: Unit, attempt: Attempt) -> None:
-    """End the session that this browser held: by its public id, which outlives a new secret."""
-    before = attempt.previous
-    if before is None or not services.sessions.store.drop_one(unit.connection, before.user_id, before.session_id):
-        return
-    detail: dict[str, object] = {"sessions": [before.session_id], "why": "replaced by a login"}
-    unit.record(Event("session.ended", Actor.of(before), before.user_id, attempt.source, detail=detail))
-
-
-def _record_success(
-    unit: Unit, credential: Credential, issued: Issued, proofs: tuple[Proof, ...], source: Source
-) -> None:
-    actor = _actor(credential)
-    if issued.ended:
-        detail: dict[str, object] = {"sessions": list(issued.ended), "why": "more than the cap"}
-        unit.record(Event("session.ended", actor, credential.user_id, source, detail=detail))
-    methods = {"methods": [proof.method for proof in proofs]}
-    unit.record(Event("login.succeeded", actor, credential.user_id, source, issued.public_id, detail=methods))
-
-
-def answer(services: Services, pending: str, field: str, value: str, attempt: Attempt) -> Issued | Refused:
-    """Answer the second factor of a pending login; burn the answer, then grant.
-
-    Args:
-        services: the app's services.
-        pending: secret of the pending login.
-        field: `code` or `recovery_code`.
-        value: the answer as typed.
-        attempt: what comes along.
-    """
-    now = services.clock.now()
-    with services.reading() as connection:
-        row = services.sessions.load_pending(connection, pending, now)
-    factor = next((factor for factor in services.factors if factor.field == field), None)
-    if row is None or factor is None:
-        return refused(Refusal.GONE)
-    key = services.throttle.factor_key(factor.method, row.user_id)
-    charge = services.throttle.spend(throttle.STEP_UP, attempt.source.address, now, account_key=key)
-    if charge.wait:
-        return refused(Refusal.THROTTLED, wait=charge.wait)
-    with services.unit() as unit:
-        credential = passwords.lock_credential(
-            unit.connection, row.user_id, attempt.previous.user_id if attempt.previous else None
-        )
-        row = services.sessions.load_pending(unit.connection, pending, unit.now)
-        if row is None or credential is None or not credential.is_active or credential.epoch != row.epoch:
-            return refused(Refusal.GONE)
-        proof = None if charge.is_disabled else factor.verify(unit.connection, row.user_id, value, unit.now)
-        if proof is None:
-            unit.record(Event("login.failed", GUEST, row.user_id, attempt.source, outcome="refused"))
-            return refused(Refusal.CREDENTIALS)
-        proofs = (*services.sessions.store.proofs_of(row), proof)
-        issued = services.sessions.rotate(
-            unit.connection, row, unit.now, proofs=proofs, epoch=credential.epoch, data=attempt.data
-        )
-        if issued is None:
-            return refused(Refusal.GONE)
-        _end_previous(services, unit, attempt)
-        is_known = bool(attempt.device) and devices.find(unit.connection, attempt.device, row.user_id) is not None
-        welcomed = _welcome(unit, issued, attempt)
-        _settle_both_steps(services, unit, row.user_id, charge, attempt.source, is_known=is_known)
-        _record_success(unit, credential, issued, proofs, attempt.source)
-        return welcomed
-
-
-def _settle_both_steps(
-    services: Services, unit: Unit, user_id: int, charge: Charge, source: Source, *, is_known: bool
-) -> None:
-    services.throttle.settle(unit.connection, charge, unit.now)
-    if not is_known:  # a known browser was charged to itself
-        earlier = services.throttle.earlier_login(user_id, source.address)
-        services.throttle.settle(unit.connection, earlier, unit.now)
-    services.throttle.unlock(unit.connection, user_id, unit.now)
 
 
 def vouched(services: Services, user_id: int, attempt: Attempt, *, is_fresh: bool) -> Issued | FactorDue | Refused:
@@ -377,10 +228,10 @@ def vouched(services: Services, user_id: int, attempt: Attempt, *, is_fresh: boo
             unit.record(Event("login.failed", APP, user_id, attempt.source, outcome="refused"))
             return refused(Refusal.CREDENTIALS)
         proof = Proof("app", unit.now, KNOWS) if is_fresh else None
-        due = _enrolled(services, unit, user_id)
+        due = outstanding(unit.connection, services.factors, user_id)
         if due:
-            return _pend(services, unit, credential, due, proof, attempt)
-        return _open(services, unit, credential, (proof,) if proof else (), attempt)
+            return opening.pend(services, unit, credential, due, proof, attempt)
+        return opening.open_session(services, unit, credential, (proof,) if proof else (), attempt)
 
 
 def end(services: Services, identity: Identity, source: Source) -> bool:

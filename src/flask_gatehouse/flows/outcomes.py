@@ -89,6 +89,17 @@ class FactorDue:
     fields: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class FactorLost:
+    """A recovery code was right: the lost factor is to be replaced before there is a session (rule 32).
+
+    Attributes:
+        pending: the short session, which can do this and nothing else.
+    """
+
+    pending: Issued
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class MustReplace:
     """The password was a temporary one and is used up.

@@ -1,8 +1,8 @@
-"""Prove the password again, so that the session is fresh."""
+"""Prove the password or a second factor again, so that the session is fresh."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import passwords, throttle
@@ -11,11 +11,12 @@ from flask_gatehouse.kernel.errors import HashingBusyError
 from flask_gatehouse.kernel.identity import KNOWS, Actor, Identity, Proof, Source, renewed
 from flask_gatehouse.kernel.keys import secret_digest
 
+from . import seeds
 from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused
 
 if TYPE_CHECKING:
     from flask_gatehouse.domain.passwords import Credential, Hashing, Verdict
-    from flask_gatehouse.domain.sessions import Issued
+    from flask_gatehouse.domain.sessions import Issued, SessionRow
     from flask_gatehouse.domain.throttle import Charge
 
     from .services import Services, Unit
@@ -68,6 +69,53 @@ def _check(services: Services, place: Hashing, identity: Identity, password: str
         raise
 
 
+def prove_factor(services: Services, identity: Identity, secret: str, code: str, source: Source) -> Issued | Refused:
+    """Check a code of a second factor of the user who holds the session and rotate it with a new proof; burn the code.
+
+    Args:
+        services: the app's services.
+        identity: who holds the session; a code of anybody else is wrong.
+        secret: the session's present secret.
+        code: as typed.
+        source: where the request comes from.
+    """
+    factor = seeds.answering(services, "code", identity.user_id)
+    if factor is None:
+        return refused(Refusal.CREDENTIALS)
+    now, key = services.clock.now(), services.throttle.factor_key(factor.method, identity.user_id)
+    charge = services.throttle.spend(throttle.STEP_UP, source.address, now, account_key=key)
+    if charge.wait:
+        return refused(Refusal.THROTTLED, wait=charge.wait)
+    with services.unit() as unit:
+        stored = passwords.lock_credential(unit.connection, identity.user_id)
+        row = services.sessions.store.lock(unit.connection, secret_digest(secret))
+        if row is None or stored is None or not _is_own(row, identity, stored):
+            return refused(Refusal.GONE)
+        proof = None if charge.is_disabled else factor.verify(unit.connection, identity.user_id, code, unit.now)
+        if proof is None:
+            actor, user_id = Actor.of(identity), identity.user_id
+            unit.record(Event("step_up.failed", actor, user_id, source, identity.session_id, outcome="refused"))
+            return refused(Refusal.CREDENTIALS)
+        services.throttle.settle(unit.connection, charge, unit.now)
+        return _renew(services, unit, identity, row, proof, source)
+
+
+def _is_own(row: SessionRow, identity: Identity, stored: Credential) -> bool:
+    return row.user_id == identity.user_id and row.epoch == stored.epoch and stored.is_active
+
+
+def _renew(
+    services: Services, unit: Unit, identity: Identity, row: SessionRow, proof: Proof, source: Source
+) -> Issued | Refused:
+    proofs = renewed(identity.proofs, proof)
+    issued = services.sessions.rotate(unit.connection, row, unit.now, proofs=proofs, epoch=row.epoch)
+    if issued is None:
+        return refused(Refusal.GONE)
+    event = Event("step_up.succeeded", Actor.of(identity), identity.user_id, source, issued.public_id)
+    unit.record(replace(event, detail={"method": proof.method}))
+    return issued
+
+
 def _decide(
     services: Services, unit: Unit, identity: Identity, secret: str, checked: _Checked, source: Source
 ) -> Issued | Refused:
@@ -77,12 +125,8 @@ def _decide(
     if not checked.verdict or stored is None or stored != checked.before or not stored.is_active:
         unit.record(Event("step_up.failed", actor, user_id, source, identity.session_id, outcome="refused"))
         return refused(Refusal.CREDENTIALS)
-    if row is None or row.user_id != user_id or row.epoch != stored.epoch:
+    if row is None or not _is_own(row, identity, stored):
         return refused(Refusal.GONE)
-    proofs = renewed(identity.proofs, Proof("password", unit.now, KNOWS))
-    issued = services.sessions.rotate(unit.connection, row, unit.now, proofs=proofs, epoch=stored.epoch)
-    if issued is None:
-        return refused(Refusal.GONE)
+    proof = Proof("password", unit.now, KNOWS)
     services.throttle.settle(unit.connection, checked.charge, unit.now)
-    unit.record(Event("step_up.succeeded", actor, user_id, source, issued.public_id))
-    return issued
+    return _renew(services, unit, identity, row, proof, source)

@@ -8,6 +8,7 @@ from flask import abort, current_app, request
 
 from flask_gatehouse.domain import throttle
 from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.domain.factors import outstanding
 from flask_gatehouse.domain.policy import Decision, Reason, Requirement, decide
 from flask_gatehouse.kernel.identity import Actor
 
@@ -69,7 +70,7 @@ def _lacks_factor(decision: Decision) -> bool:
     if identity is None:
         return True
     with held.reading() as connection:
-        return not any(factor.enrolled(connection, identity.user_id) for factor in held.factors)
+        return not outstanding(connection, held.factors, identity.user_id)
 
 
 def _record_denial(decision: Decision) -> None:

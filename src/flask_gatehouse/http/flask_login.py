@@ -14,7 +14,7 @@ from flask_login.mixins import AnonymousUserMixin
 from flask_login.signals import user_accessed, user_logged_in, user_needs_refresh, user_unauthorized
 
 from flask_gatehouse.flows import login
-from flask_gatehouse.flows.outcomes import FactorDue, Refused
+from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, Refused
 from flask_gatehouse.kernel.errors import SetupError
 from flask_gatehouse.kernel.identity import ADMIN
 
@@ -273,7 +273,7 @@ def renew(issued: Issued) -> None:
     g.pop("csrf_token", None)
 
 
-def hold_pending(due: FactorDue) -> None:
+def hold_pending(due: FactorDue | FactorLost) -> None:
     """Keep a pending login in its own cookie."""
     here().hold(due.pending)
 

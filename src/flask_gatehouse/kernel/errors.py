@@ -31,6 +31,10 @@ class HashingBusyError(GatehouseError):
     """The bounded hashing pool had no place within its waiting time; requests end as 503."""
 
 
+class LostKeyError(GatehouseError):
+    """What is sealed cannot be opened with the secrets that are set; the text names the key and the mend."""
+
+
 class FileUnusableError(GatehouseError):
     """A file cannot be written; the text names it and says why. Nothing of it is left behind."""
 

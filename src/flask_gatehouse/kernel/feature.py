@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from .clock import Instant
     from .identity import Proof
+    from .sealing import Sealer
 
 
 class Factor(Protocol):
@@ -32,6 +33,46 @@ class Factor(Protocol):
 
     def verify(self, connection: Connection, user_id: int, answer: str, now: Instant) -> Proof | None:
         """Burn the answer and return the proof, or None. Runs inside the flow's transaction."""
+
+
+class SeedFactor(Factor, Protocol):
+    """A factor that makes codes from a seed which the user's app keeps as well."""
+
+    sealer: Sealer
+
+    def new_seed(self) -> str:
+        """Return a random seed."""
+
+    def link(self, seed: str, *, name: str, issuer: str) -> str:
+        """Return what the user's app takes the seed from."""
+
+    def picture(self, link: str) -> str:
+        """Return the link as a QR code, in SVG."""
+
+    def step_of(self, seed: str, answer: str, now: Instant) -> int | None:
+        """Return the time step whose code this is, None where it is none that counts now."""
+
+    def enrol(self, connection: Connection, user_id: int, seed: str, step: int, now: Instant) -> None:
+        """Store a seed that was confirmed by the code of a step."""
+
+    def remove(self, connection: Connection, user_id: int) -> bool:
+        """Forget the seed; False when there was none."""
+
+    def times(self, connection: Connection, user_id: int) -> tuple[Instant, Instant | None] | None:
+        """Return when it was enrolled and when it was last used, or None."""
+
+
+class CodesFactor(Factor, Protocol):
+    """Codes on paper that stand in for a lost factor."""
+
+    def left(self, connection: Connection, user_id: int) -> int:
+        """Return how many are left."""
+
+    def renew(self, connection: Connection, user_id: int, now: Instant) -> list[str]:
+        """Make new codes in place of all there were, and return them."""
+
+    def forget(self, connection: Connection, user_id: int) -> None:
+        """Forget all codes."""
 
 
 @dataclass(frozen=True, slots=True)

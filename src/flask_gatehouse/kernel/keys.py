@@ -50,6 +50,10 @@ class KeyRing:
             self._derived[purpose] = found
         return found
 
+    def ids(self) -> tuple[str, ...]:
+        """Return what names each secret beside what it sealed, in the order of `keys()`; it says nothing about it."""
+        return tuple(key.hex()[:16] for key in self.keys("key-id"))
+
     def mac(self, purpose: str, data: bytes) -> bytes:
         """Return the HMAC-SHA-256 of the data under the present key of the purpose."""
         return hmac.digest(self.keys(purpose)[0], data, "sha256")

@@ -32,7 +32,7 @@ from .errors import SchemaOutdatedError, SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-REVISION = "0002"
+REVISION = "0003"
 VERSION_TABLE = "gatehouse_version"
 PREFIX = "gatehouse_"
 
@@ -186,6 +186,46 @@ link = Table(
     Column("expires_at", BigInteger, nullable=False),
     Index("ix_gatehouse_link_user_id", "user_id"),
     comment="one-time links; only the digest of the secret is stored",
+)
+
+totp = Table(
+    "gatehouse_totp",
+    metadata,
+    Column("user_id", Id, ForeignKey("gatehouse_user.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("key_id", String(16), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("last_step", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger),
+    Index("ix_gatehouse_totp_key_id", "key_id"),
+    comment="TOTP: the sealed seed, and the newest time step that was used",
+)
+
+recovery_code = Table(
+    "gatehouse_recovery_code",
+    metadata,
+    Column("user_id", Id, ForeignKey("gatehouse_user.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger),
+    sqlite_with_rowid=False,
+    comment="recovery codes: only digests; one that was used stays, so that it is known to have been",
+)
+
+challenge = Table(
+    "gatehouse_challenge",
+    metadata,
+    Column("session_id", String(32), primary_key=True),
+    Column("purpose", String(32), primary_key=True),
+    Column("user_id", Id, ForeignKey("gatehouse_user.id", ondelete="CASCADE"), nullable=False),
+    Column("key_id", String(16), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("wrong", Integer, nullable=False, default=0),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("ix_gatehouse_challenge_user_id", "user_id"),
+    Index("ix_gatehouse_challenge_expires_at", "expires_at"),
+    comment="what a session was asked and has not answered yet, for one purpose each",
 )
 
 event = Table(

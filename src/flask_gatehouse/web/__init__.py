@@ -8,7 +8,7 @@ from flask import Blueprint
 
 from flask_gatehouse.kernel.clock import as_text
 
-from . import account, admin, admin_roles, admin_sessions, login
+from . import account, admin, admin_roles, admin_sessions, login, second_factors
 from .browsers import browser_name
 from .shown import BIGGEST_ID
 
@@ -28,12 +28,13 @@ PAGES: tuple[tuple[str, str, RouteCallable], ...] = (
     ("/reauthenticate", "reauthenticate", login.reauthenticate),
     ("/reset-password/<token>", "reset_password", login.choose_password),
     ("/account/password", "password", account.change_password),
+    ("/account/security/totp", "totp", second_factors.totp_page),
 )
 """URL, endpoint, view: a form that is shown and sent."""
 
 SHOWN: tuple[tuple[str, str, RouteCallable], ...] = (
     ("/account", "account", account.profile),
-    ("/account/security", "security", account.security),
+    ("/account/security", "security", second_factors.security),
     ("/account/sessions", "sessions", account.list_sessions),
     ("/account/activity", "activity", account.activity),
 )
@@ -41,6 +42,8 @@ SHOWN: tuple[tuple[str, str, RouteCallable], ...] = (
 ACTIONS: tuple[tuple[str, str, RouteCallable], ...] = (
     ("/logout", "logout", login.log_out),
     ("/account", "change_email", account.change_email),
+    ("/account/security/totp/remove", "remove_totp", second_factors.remove_totp),
+    ("/account/security/recovery-codes", "make_recovery_codes", second_factors.make_codes),
     ("/account/sessions/<public_id>/end", "end_session", account.end_session),
     ("/account/sessions/end-others", "end_other_sessions", account.end_others),
     ("/account/sessions/end-all", "end_all_sessions", account.end_all),

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from flask import flash, request, url_for
 
-from flask_gatehouse.domain import passwords, users
+from flask_gatehouse.domain import users
 from flask_gatehouse.flows import account, revoke
 from flask_gatehouse.flows.outcomes import Refused
 from flask_gatehouse.http.context import here, services, wired
 from flask_gatehouse.http.flask_login import leave, renew
 from flask_gatehouse.http.labels import fresh_login_required, login_required
-from flask_gatehouse.http.origin import next_target
 from flask_gatehouse.http.respond import done, invalid, message, page, refused
 
 from . import forms
@@ -66,17 +65,6 @@ def change_password() -> ResponseReturnValue:
     renew(outcome)
     flash("Your password is changed; your other sessions have ended.", "success")
     return done(url_for("gatehouse.account"))
-
-
-@login_required
-def security() -> ResponseReturnValue:
-    """Show what protects the account; who may come from a route that demands a second factor is told so."""
-    user_id, held = present_identity().user_id, services()
-    with held.reading() as connection:
-        changed_at = passwords.find_changed_at(connection, user_id)
-        factors = [(factor.method, factor.enrolled(connection, user_id)) for factor in held.factors]
-    is_demanded = bool(next_target("")) and not any(is_enrolled for _, is_enrolled in factors)
-    return page("security.html", changed_at=changed_at, factors=factors, is_demanded=is_demanded)
 
 
 @login_required

@@ -180,9 +180,25 @@ class FactorForm(GatehouseForm):
 
 
 class ReauthenticateForm(GatehouseForm):
-    """`/reauthenticate`."""
+    """`/reauthenticate`: one of the two."""
 
-    password = Secret("Password", [InputRequired(MISSING)], render_kw=PRESENT)
+    password = Secret("Password", render_kw=PRESENT)
+    code = Line("Code", render_kw=CODE)
+
+    def validate_password(self, field: Secret) -> None:
+        """Ask for one proof, not none.
+
+        Raises:
+            ValidationError: both fields are empty.
+        """
+        if not field.data and not self.code.data:
+            raise ValidationError(MISSING)
+
+
+class CodeForm(GatehouseForm):
+    """`/account/security/totp`."""
+
+    code = Line("Code", [InputRequired(MISSING)], render_kw=CODE)
 
 
 class NewPasswordForm(GatehouseForm):

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from flask import flash, redirect, request, url_for
 
-from flask_gatehouse.flows import login, register, reset_password, step_up
-from flask_gatehouse.flows.outcomes import FactorDue, MustReplace, Refusal, Refused
+from flask_gatehouse.flows import login, register, reset_password, second_step, seeds, step_up
+from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, MustReplace, Refusal, Refused
 from flask_gatehouse.http.context import here, services
 from flask_gatehouse.http.flask_login import establish, hold_pending, leave, renew
 from flask_gatehouse.http.labels import login_required, public
 from flask_gatehouse.http.origin import is_direct_loopback, next_target
 from flask_gatehouse.http.respond import done, invalid, message, page, refused
 
-from . import forms
+from . import forms, second_factors
 from .shown import password_help, present_identity
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 WRONG_CODE = "This is not the code that the program printed."
 WRONG_ANSWER = "This code is wrong, used or out of date."
-NOT_YOURS = "This is not your password."
+NOT_YOURS = "This is not your password, or not the code of now."
 ENDED_TITLE = "This link has ended"
 ENDED = "It was used, or has run out. Ask an administrator for a new one."
 
@@ -106,14 +106,30 @@ def _attempt(*, is_remembered: bool = False) -> login.Attempt:
 def answer_factor() -> ResponseReturnValue:
     """Answer the second factor of a login whose password was right."""
     form, pending = forms.FactorForm.of_request(), here().pending
-    context: dict[str, Any] = {"next": next_target("")}
+    offer = second_step.offer(services(), pending) if pending else None
+    context: dict[str, Any] = {"next": next_target(""), **second_factors.shown(offer)}
     if request.method != "POST":
         if not pending:
             return redirect(url_for("gatehouse.login", next=context["next"] or None))
         return page("factor.html", form=form, **context)
     if not form.validate():
         return invalid(form, "factor.html", **context)
-    outcome = login.answer(services(), pending, *form.answer(), _attempt())
+    return _answered(form, _answer(form, pending, is_lost=offer is not None), context)
+
+
+def _answer(form: forms.FactorForm, pending: str, *, is_lost: bool) -> Issued | FactorLost | Refused:
+    """Take a code as that of the new key where the factor was lost, else as an answer."""
+    if is_lost:
+        return second_step.replace_factor(services(), pending, form.code.data, _attempt())
+    return second_step.answer(services(), pending, *form.answer(), _attempt())
+
+
+def _answered(
+    form: forms.FactorForm, outcome: Issued | FactorLost | Refused, context: dict[str, Any]
+) -> ResponseReturnValue:
+    if isinstance(outcome, FactorLost):
+        hold_pending(outcome)
+        return done(url_for("gatehouse.factor", next=context["next"] or None), 202)
     if isinstance(outcome, Refused):
         if outcome.reason is Refusal.GONE:
             return message(410, "This login has ended", "It waited too long for its second factor. Log in again.")
@@ -139,16 +155,29 @@ def reauthenticate() -> ResponseReturnValue:
     """Prove the password again; the session goes on under a new id."""
     form = forms.ReauthenticateForm.of_request()
     target = next_target("")
+    context: dict[str, Any] = {"next": target, "has_code": _has_code()}
     if request.method != "POST":
-        return page("reauthenticate.html", form=form, next=target)
+        return page("reauthenticate.html", form=form, **context)
     if not form.validate():
-        return invalid(form, "reauthenticate.html", next=target)
-    state = here()
-    outcome = step_up.prove(services(), present_identity(), state.secret, form.password.data, state.source)
+        return invalid(form, "reauthenticate.html", **context)
+    outcome = _prove(form)
     if isinstance(outcome, Refused):
-        return refused(_worded(outcome, NOT_YOURS), "reauthenticate.html", form=form, next=target)
+        return refused(_worded(outcome, NOT_YOURS), "reauthenticate.html", form=form, **context)
     renew(outcome)
     return done(target or url_for("gatehouse.account"))
+
+
+def _has_code() -> bool:
+    held = services()
+    with held.reading() as connection:
+        return seeds.has_factor(held, connection, present_identity().user_id)
+
+
+def _prove(form: forms.ReauthenticateForm) -> Issued | Refused:
+    state, identity = here(), present_identity()
+    if form.password.data:
+        return step_up.prove(services(), identity, state.secret, form.password.data, state.source)
+    return step_up.prove_factor(services(), identity, state.secret, form.code.data, state.source)
 
 
 @public

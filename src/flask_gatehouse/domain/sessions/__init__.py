@@ -283,6 +283,16 @@ class Sessions:
             return None
         return Issued(secret, session.public_id, session.user_id, session.is_remembered, ended)
 
+    def hold(self, connection: Connection, session: SessionRow, proofs: tuple[Proof, ...]) -> Issued | None:
+        """Give a pending login a new secret and proofs; it stays pending and ends when it would have ended.
+
+        None when it ended meanwhile.
+        """
+        secret = new_secret()
+        if not self.store.hold(connection, session.id, secret_digest(secret), encode_proofs(proofs)):
+            return None
+        return Issued(secret, session.public_id, session.user_id, session.is_remembered)
+
 
 def row_proven_at(row: SessionRow) -> Instant:
     """Return when the newest proof of a session was shown; 0: never."""

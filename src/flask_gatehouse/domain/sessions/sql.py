@@ -193,6 +193,11 @@ class SqlSessions:
             values["data"] = row.data
         return connection.execute(update(session).where(session.c.id == row.id).values(**values)).rowcount == 1
 
+    def hold(self, connection: Connection, session_id: int, digest: bytes, proofs: str) -> bool:
+        """Write a pending login's new digest and proofs; False when the row is gone or pending no more."""
+        pending = update(session).where(session.c.id == session_id, session.c.is_pending.is_(True))
+        return connection.execute(pending.values(digest=digest, proofs=proofs)).rowcount == 1
+
     def drop_one(self, connection: Connection, user_id: int, public_id: str) -> bool:
         """Delete one session of a user by its public id."""
         statement = delete(session).where(session.c.user_id == user_id, session.c.public_id == public_id)

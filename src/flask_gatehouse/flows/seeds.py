@@ -1,0 +1,92 @@
+"""What flows about second factors share: which are on, how a seed is shown, what a wrong code is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from flask_gatehouse.domain.factors import outstanding
+from flask_gatehouse.domain.factors.offers import Unconfirmed
+
+from .outcomes import Refusal, Refused, refused, refused_value
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from flask_gatehouse.domain.sessions import Issued
+    from flask_gatehouse.kernel.feature import CodesFactor, Factor, SeedFactor
+
+    from .services import Services
+
+TOTP = "totp"
+RECOVERY_CODES = "recovery_code"
+WRONG_CODE = "This is not the code that the app shows now. Wait for the next one and type that."
+VOID = "Too many wrong codes: a new key was made. Scan it anew."
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Offer:
+    """A seed that waits to be confirmed by a code.
+
+    Attributes:
+        seed: to be typed into an authenticator app.
+        link: the same as an `otpauth:` link.
+        picture: the link as a QR code, in SVG.
+    """
+
+    seed: str
+    link: str
+    picture: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Enrolled:
+    """A factor was enrolled.
+
+    Attributes:
+        issued: the session under its new id.
+        codes: recovery codes made along with the first factor, to be shown once.
+    """
+
+    issued: Issued
+    codes: tuple[str, ...] = ()
+
+
+def totp_of(services: Services) -> SeedFactor | None:
+    """Return the factor `totp`, None where the feature is off."""
+    found = next((factor for factor in services.factors if factor.method == TOTP), None)
+    return cast("SeedFactor | None", found)
+
+
+def codes_of(services: Services) -> CodesFactor | None:
+    """Return the recovery codes, None where the feature is off."""
+    found = next((factor for factor in services.factors if factor.method == RECOVERY_CODES), None)
+    return cast("CodesFactor | None", found)
+
+
+def offer_of(services: Services, factor: SeedFactor, seed: str, username: str) -> Offer:
+    """Return a seed as it is shown to its user; the site is named by its first origin."""
+    issuer = services.settings.origins[0].partition("://")[2] if services.settings.origins else "Gatehouse"
+    link = factor.link(seed, name=username, issuer=issuer)
+    return Offer(seed, link, factor.picture(link))
+
+
+def has_factor(services: Services, connection: Connection, user_id: int) -> bool:
+    """Tell whether a user has a second factor enrolled."""
+    return bool(outstanding(connection, services.factors, user_id))
+
+
+def unconfirmed(why: Unconfirmed) -> Refused:
+    """Return the refusal of a code that confirmed nothing."""
+    if why is Unconfirmed.GONE:
+        return refused(Refusal.GONE)
+    return refused_value("code", VOID if why is Unconfirmed.VOID else WRONG_CODE)
+
+
+def answering(services: Services, field: str, user_id: int) -> Factor | None:
+    """Return the factor that a form field answers: the one the user has enrolled, where several share a field."""
+    asked = [factor for factor in services.factors if factor.field == field]
+    if len(asked) > 1:
+        with services.reading() as connection:
+            asked = [factor for factor in asked if factor.enrolled(connection, user_id)] or asked
+    return asked[0] if asked else None

@@ -1,0 +1,120 @@
+"""Pages of second factors: what protects the account, the authenticator app, recovery codes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from flask import flash, request, url_for
+from markupsafe import Markup
+
+from flask_gatehouse.domain import passwords
+from flask_gatehouse.flows import enrol, seeds
+from flask_gatehouse.flows.outcomes import Refusal, Refused
+from flask_gatehouse.http.context import here, services
+from flask_gatehouse.http.flask_login import renew
+from flask_gatehouse.http.labels import fresh_login_required, login_required, step_up_required
+from flask_gatehouse.http.origin import next_target
+from flask_gatehouse.http.respond import done, invalid, message, page, refused, wants_program
+
+from . import forms
+from .shown import present_identity
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
+
+    from flask_gatehouse.flows.seeds import Offer
+
+FACTOR_CHANGE = timedelta(minutes=5)
+"""A change of factors asks for a proof of the last five minutes, however long `GATEHOUSE_FRESH` is."""
+
+
+@login_required
+def security() -> ResponseReturnValue:
+    """Show what protects the account; who may come from a route that demands a second factor is told so."""
+    user_id, held = present_identity().user_id, services()
+    totp, codes = seeds.totp_of(held), seeds.codes_of(held)
+    with held.reading() as connection:
+        changed_at = passwords.find_changed_at(connection, user_id)
+        times = totp.times(connection, user_id) if totp else None
+        left = codes.left(connection, user_id) if codes else None
+        has_factor = seeds.has_factor(held, connection, user_id)
+    context: dict[str, Any] = {"changed_at": changed_at, "has_totp": totp is not None, "times": times, "left": left}
+    is_demanded = bool(next_target("")) and not has_factor
+    return page("security.html", **context, has_factor=has_factor, is_demanded=is_demanded, next=next_target(""))
+
+
+def shown(offer: Offer | None) -> dict[str, Any]:
+    """Return what a page shows of a seed that waits to be confirmed."""
+    if offer is None:
+        return {"offer": None}
+    groups = " ".join(offer.seed[start : start + 4] for start in range(0, len(offer.seed), 4))
+    return {"offer": offer, "groups": groups, "picture": Markup(offer.picture)}  # noqa: S704 - lines of our own QR code
+
+
+@fresh_login_required
+@step_up_required(within=FACTOR_CHANGE)
+def totp_page() -> ResponseReturnValue:
+    """Show the key of an authenticator app, and enrol it once a code of it was typed."""
+    form, state, identity = forms.CodeForm.of_request(), here(), present_identity()
+    if request.method != "POST":
+        return _totp_form(form)
+    if not form.validate():
+        offer = enrol.offer_totp(services(), identity)
+        return _missing() if isinstance(offer, Refused) else invalid(form, "totp.html", **_offered(offer))
+    outcome = enrol.confirm_totp(services(), identity, state.secret, form.code.data, state.source)
+    if isinstance(outcome, Refused):
+        return _refuse(outcome, form)
+    renew(outcome.issued)
+    if outcome.codes:
+        return _codes(outcome.codes)
+    flash("Your authenticator app is enrolled; your other sessions have ended.", "success")
+    return done(next_target(url_for("gatehouse.security")))
+
+
+def _totp_form(form: forms.CodeForm) -> ResponseReturnValue:
+    offer = enrol.offer_totp(services(), present_identity())
+    return _missing() if isinstance(offer, Refused) else page("totp.html", form=form, **_offered(offer))
+
+
+def _offered(offer: Offer) -> dict[str, Any]:
+    return {**shown(offer), "next": next_target("")}
+
+
+def _refuse(outcome: Refused, form: forms.CodeForm) -> ResponseReturnValue:
+    offer = enrol.offer_totp(services(), present_identity())
+    if outcome.reason is Refusal.NOT_FOUND or isinstance(offer, Refused):
+        return _missing()
+    return refused(outcome, "totp.html", form=form, **_offered(offer))
+
+
+def _missing() -> ResponseReturnValue:
+    return message(404, "Not found", "There is no authenticator app to enrol: it is enrolled already, or not offered.")
+
+
+@fresh_login_required
+@step_up_required(within=FACTOR_CHANGE)
+def remove_totp() -> ResponseReturnValue:
+    """Remove the authenticator app."""
+    state = here()
+    outcome = enrol.remove_totp(services(), present_identity(), state.secret, state.source)
+    if isinstance(outcome, Refused):
+        return message(403 if outcome.field else 404, "Not removed", outcome.text)
+    renew(outcome)
+    flash("Your authenticator app is removed; your other sessions have ended.", "success")
+    return done(url_for("gatehouse.security"))
+
+
+@fresh_login_required
+@step_up_required(within=FACTOR_CHANGE)
+def make_codes() -> ResponseReturnValue:
+    """Make new recovery codes; they are shown once."""
+    outcome = enrol.renew_codes(services(), present_identity(), here().source)
+    if isinstance(outcome, Refused):
+        return message(403 if outcome.field else 404, "No codes were made", outcome.text)
+    return _codes(outcome)
+
+
+def _codes(codes: tuple[str, ...]) -> ResponseReturnValue:
+    target = next_target(url_for("gatehouse.security"))
+    return done(target, codes=list(codes)) if wants_program() else page("recovery_codes.html", codes=codes, next=target)
