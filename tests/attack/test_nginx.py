@@ -118,6 +118,14 @@ def test_v15_3_4_v4_1_3_a_client_that_forges_forwarding_headers_gets_its_real_ad
     assert not town.addresses("") & {FORGED, "127.0.0.1", "127.0.5.9"}
 
 
+def test_v16_2_1_a_request_has_one_name_in_the_proxy_and_in_the_audit_log_and_it_is_the_proxys(town):
+    client = town.client("127.0.5.8")
+    client.lies = {"X-Request-ID": "chosen-by-the-client"}
+    client.log_in("nobody8", "a wrong password")
+    (entry,) = [entry for entry in town.below.events("login.failed") if entry.address == "127.0.5.8"]
+    assert re.fullmatch(r"[0-9a-f]{32}", entry.request_id)
+
+
 def test_rule_03_fifty_forged_addresses_get_no_more_guesses_than_one(town):
     statuses: Counter[int] = Counter()
     liar = town.client("127.0.5.5")

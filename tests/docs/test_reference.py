@@ -20,7 +20,7 @@ from flask_gatehouse.domain.sessions import PENDING_MICROS, SEEN_AT_MOST, sql
 from flask_gatehouse.domain.throttle import rules
 from flask_gatehouse.flows import administer, register, reset_password
 from flask_gatehouse.flows.outcomes import Refused
-from flask_gatehouse.http import cookie, gate, guest, origin
+from flask_gatehouse.http import cookie, gate, guest, logs, origin
 from flask_gatehouse.kernel import database, schema, settings
 from flask_gatehouse.kernel.clock import micros
 from flask_gatehouse.kernel.identity import CLI
@@ -374,19 +374,23 @@ def test_v16_1_1_event_catalogue_is_complete():
 
 
 def test_v16_1_1_v16_2_3_every_logger_is_in_the_inventory():
-    listed = set(pages.code_words(pages.section(pages.page("reference/events.md"), "What is logged where")))
+    listed = set(pages.code_words(pages.section(pages.page("reference/logs.md"), "What is logged where")))
     used = first_arguments(r"getLogger$")
     assert used
     assert used - listed == set()
     assert first_arguments(r"Handler$") == set()
-    assert f"every {audit.EMIT_EVERY} rows" in pages.page("reference/events.md")
+    text = pages.page("reference/logs.md")
+    assert f"every {audit.EMIT_EVERY} rows" in text
+    assert micros(timedelta(hours=1)) == audit.EMIT_AFTER
+    assert f"up to {logs.TEXT_MAX} characters" in text
+    assert f"last {logs.TRACE_MAX} characters" in text
 
 
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
 def test_v16_1_1_v16_2_3_every_line_of_the_log_is_in_the_inventory_with_its_level():
-    rows = pages.table(pages.section(pages.page("reference/events.md"), "What is logged where"))
+    rows = pages.table(pages.section(pages.page("reference/logs.md"), "What is logged where"))
     listed = {tuple(row["where"].removeprefix("logger ").split(", ")) for row in rows if "logger" in row["where"]}
     found = set()
     for module in modules():
