@@ -353,6 +353,8 @@ class AuditLog:
         """Tell whether the database's role may seal: on PostgreSQL the tables' owner."""
         return segments.may_seal(connection)
 
+    may_rewrite = staticmethod(segments.may_rewrite)
+
 
 def head_text(event_id: int, last: bytes) -> str:
     """Return a head value as text."""
