@@ -33,9 +33,9 @@ BARE = ("protected", "protected_async", "change")
 Case = Callable[[Commands], Iterator[None]]
 
 
-def findings(run: Commands) -> dict[str, dict[str, Any]]:
+def findings(run: Commands, *options: str) -> dict[str, dict[str, Any]]:
     """Return what is found, by kind."""
-    result = run("check", "--json")
+    result = run("check", "--json", *options)
     told = json.loads(result.stdout)
     grave = [one for one in told["findings"] if one["severity"] != "advice"]
     assert result.exit_code == (1 if grave else 0)
@@ -208,6 +208,14 @@ def test_v13_2_3_a_finding_appears_with_its_cause_and_goes_with_its_mend(well, k
     assert all(requirement in shown for requirement in KINDS[kind].requirements)
     assert next(case, "over") == "over"
     assert findings(well) == {}
+
+
+def test_rule_27_a_cut_tail_is_found_against_a_head_and_a_head_that_is_none_is_a_usage_error(well):
+    kept = well.json("audit", "verify")["head"]
+    assert findings(well, "--head", kept) == {}
+    number, _, digest = kept.partition(":")
+    assert findings(well, "--head", f"{number}:{digest[::-1]}").keys() == {"audit-chain"}
+    assert "--head" in well.misused("check", "--head", "nonsense")
 
 
 def test_routes_without_a_label_are_named(make_app):

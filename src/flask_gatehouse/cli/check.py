@@ -16,7 +16,7 @@ from .app import NO_APP, Site, find_app, in_words, site_of
 from .check_database import of_database
 from .files import loose
 from .findings import KINDS, Found, Severity
-from .options import json_option
+from .options import json_option, text
 from .output import print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -27,13 +27,16 @@ MANY = 3
 
 
 @click.command("check")
+@click.option(
+    "--head", type=text, default="", metavar="VALUE", help="A head of the audit log printed or logged before."
+)
 @json_option
 @click.pass_context
-def check(ctx: click.Context, *, as_json: bool) -> None:
+def check(ctx: click.Context, *, head: str, as_json: bool) -> None:
     """Report what is unsafe, each with its mend; exit 1 when something is unsafe or should be mended.
 
     Settings, labels of routes, modes of files, the database and how it is reached, the audit log, passwords. Advice
-    does not change the exit code.
+    does not change the exit code. With --head a cut tail of the audit log is found too.
     """
     found: list[Found] = []
     facts: dict[str, object] = {}
@@ -49,7 +52,9 @@ def check(ctx: click.Context, *, as_json: bool) -> None:
         found += _routes(site)
         found += loose(Path(app.instance_path), 0o700)
         found += _log()
-        found += of_database(site.services, facts)
+        found += of_database(site.services, facts, head)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--head") from error
     except GatehouseError as error:
         found += _secret_files(secret_files({}))
         found.append(Found("app", "settings" if isinstance(error, SettingsError) else "app", in_words(error)))
@@ -112,15 +117,15 @@ def _routes(site: Site) -> Iterator[Found]:
     bare = [row.rule for row in rows if not row.is_labelled and not row.error]
     if bare:
         more = f" and {len(bare) - MANY} more" if len(bare) > MANY else ""
-        text = f"{', '.join(bare[:MANY])}{more} have no label of their own: say @login_required or @public"
-        yield Found("unlabelled-routes", "routes", text)
+        said = f"{', '.join(bare[:MANY])}{more} have no label of their own: say @login_required or @public"
+        yield Found("unlabelled-routes", "routes", said)
 
 
 def _log() -> Iterator[Found]:
     log = logging.getLogger("flask_gatehouse.audit")
     if not (log.isEnabledFor(logging.INFO) and log.hasHandlers()):
-        text = "its events and heads reach no log: set INFO for flask_gatehouse.audit, and a handler"
-        yield Found("audit-unheard", "audit log", text)
+        said = "its events and heads reach no log: set INFO for flask_gatehouse.audit, and a handler"
+        yield Found("audit-unheard", "audit log", said)
 
 
 # --- files (rule 30) ---------------------------------------------------------------------------------------

@@ -29,12 +29,16 @@ VERIFIED_TLS = frozenset({"verify-full", "verify-ca"})
 FEW = 1
 
 
-def of_database(services: Services, facts: dict[str, object]) -> Iterator[Found]:
+def of_database(services: Services, facts: dict[str, object], head: str) -> Iterator[Found]:
     """Look at the database and what is in it.
 
     Args:
         services: the app's services; the database may be down or old.
         facts: schema, users by state and the head of the audit log are added to it.
+        head: one kept from before, which the audit log must hold; it vouches for the rows up to it.
+
+    Raises:
+        ValueError: the head is none.
     """
     yield from _files(services)
     yield from _link(services.database.engine.url)
@@ -45,7 +49,7 @@ def of_database(services: Services, facts: dict[str, object]) -> Iterator[Found]
             yield Found("schema", "database", _age(revision))
             return
         with services.database.snapshot() as connection:
-            found = list(_rows(services, connection, facts))
+            found = list(_rows(services, connection, facts, head))
     except DatabaseUnavailableError as error:
         yield Found("database", "database", in_words(error))
         return
@@ -80,10 +84,10 @@ def _age(revision: str | None) -> str:
     return f"its schema {revision} is of a newer release than this one ({REVISION}): install that release"
 
 
-def _rows(services: Services, connection: Connection, facts: dict[str, object]) -> Iterator[Found]:
+def _rows(services: Services, connection: Connection, facts: dict[str, object], head: str) -> Iterator[Found]:
     facts["audit_head"] = services.audit.head(connection)
     facts["users"] = users.count_by_state(connection)
-    yield from _audit(services, connection)
+    yield from _audit(services, connection, head)
     for name in services.roles.shadowed(connection):
         text = f"role {name} is declared in code and in the database: the code's permissions count"
         yield Found("shadowed-role", "roles", text)
@@ -92,11 +96,11 @@ def _rows(services: Services, connection: Connection, facts: dict[str, object]) 
     yield from _waiting(connection)
 
 
-def _audit(services: Services, connection: Connection) -> Iterator[Found]:
+def _audit(services: Services, connection: Connection, head: str) -> Iterator[Found]:
     with SlowBar("Verifying", services.audit.length(connection)) as bar:
-        told = services.audit.verify(connection, progress=bar)
+        told = services.audit.verify(connection, head=head, progress=bar)
     if isinstance(told, Finding):
-        text = f"{told.text}: keep the database as it is, find out who could write to it, gatehouse audit verify"
+        text = f"{told.text}; where you do not know why, keep a copy of the database and find out who could write to it"
         yield Found("audit-chain", "audit log", text)
     if services.audit.may_rewrite(connection):
         text = "the app's role in the database may change it: give it SELECT and INSERT alone, as the manual shows"
