@@ -50,7 +50,7 @@ def site(make_app, tmp_path) -> Site:
 @pytest.fixture
 def run(site) -> Commands:
     """Return commands on an app whose only administrator is alice."""
-    found = site()
+    found: Commands = site()
     found.create("alice", "--role", "admin")
     return found
 
