@@ -44,12 +44,18 @@ browser:
 	  echo "Installing Debian's chromium for the browser tests"; \
 	  $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; }
 
-proxy:
-	@PATH="$$PATH:/usr/sbin"; { command -v nginx && command -v openssl; } >/dev/null || { \
-	  command -v apt-get >/dev/null || { echo "The tests of proxies need nginx and openssl: install them." >&2; exit 1; }; \
+# Unpacked, not installed: the package would start a server on port 80, now and at every boot.
+proxy: | $(BIN)/python
+	@command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || [ -x $(VENV)/nginx/usr/sbin/nginx ] || { \
+	  command -v apt-get >/dev/null || { echo "The tests behind a proxy need nginx: install it." >&2; exit 1; }; \
 	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	  echo "Installing Debian's nginx for the tests of proxies"; \
-	  $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends nginx-light openssl >/dev/null; }
+	  echo "Unpacking Debian's nginx into $(VENV) for the tests behind a proxy"; \
+	  $$sudo apt-get update -qq && mkdir -p $(VENV)/nginx && cd $(VENV)/nginx && apt-get download -qq nginx && dpkg -x nginx_*.deb .; }
+	@command -v openssl >/dev/null || { \
+	  command -v apt-get >/dev/null || { echo "The tests behind a proxy need openssl: install it." >&2; exit 1; }; \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  echo "Installing Debian's openssl for the tests behind a proxy"; \
+	  $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends openssl >/dev/null; }
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed, and no python3 was found." >&2; exit 1; }

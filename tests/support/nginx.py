@@ -6,6 +6,7 @@ import http.client
 import shutil
 import ssl
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from tests.support.visitor import TIMEOUT_SECONDS, Answer, Visitor
 
 HOST = "app.example"
 PAGE = "howto/behind-a-proxy.md"
+PLACES = (Path("/usr/sbin/nginx"), Path(sys.prefix) / "nginx/usr/sbin/nginx")
+"""Debian's, which is not on everybody's PATH, and the one that `make` has unpacked."""
 MAIN = """
 daemon off;
 master_process off;
@@ -106,7 +109,7 @@ def start_nginx(upstream_port: int, folder: Path) -> Nginx:
     plain, tls = free_port(), free_port()
     config = folder / "nginx.conf"
     config.write_text(MAIN.format(folder=folder, site=_site(folder, plain, tls, upstream_port)), encoding="utf-8")
-    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    program = next(path for path in (shutil.which("nginx"), *PLACES) if path and Path(path).exists())
     command: list[str | Path] = [program, "-p", folder, "-c", config, "-e", folder / "error.log"]
     server = start_command(command, port=plain, folder=folder, env={})
     return Nginx(server, tls, folder / "tls.pem")
