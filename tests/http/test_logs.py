@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import json
 import logging
+import logging.handlers
+import queue
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from flask import request
@@ -36,7 +39,7 @@ class Sink(io.StringIO):
     """What was written, and its lines."""
 
     @property
-    def lines(self) -> list[dict[str, object]]:
+    def lines(self) -> list[dict[str, Any]]:
         """Return every line, each of them JSON."""
         text = self.getvalue()
         assert text.isascii()
@@ -117,6 +120,25 @@ def test_v16_2_1_the_lines_of_a_request_bear_one_name_and_the_audit_log_the_same
     assert len(str(broken[0]["request_id"])) == 16
     assert broken[0]["request_id"] != failed[0]["request_id"]
     assert "ValueError" in str(broken[0]["error"])
+
+
+def test_behind_a_queue_a_line_still_knows_its_request_and_its_event(build, sink):
+    lines: queue.Queue[logging.LogRecord] = queue.Queue()
+    behind = Sink()
+    handler = logging.handlers.QueueHandler(lines)
+    handler.setFormatter(JsonLines())
+    log = logging.getLogger("flask_gatehouse.audit")
+    log.addHandler(handler)
+    app = build(boom)
+    log_in(app.test_client(), "nobody", "wrong horse battery")
+    log.removeHandler(handler)
+    listener = logging.handlers.QueueListener(lines, logging.StreamHandler(behind))
+    listener.start()  # another thread, which knows of no request
+    listener.stop()
+    first, *_ = [line for line in behind.lines if "event" in line]
+    assert first["event"]["kind"] == "login.failed"
+    assert first["request_id"] == entries(app, "login.failed")[0].request_id
+    assert [line for line in sink.lines if "event" in line] == [line for line in behind.lines if "event" in line]
 
 
 def test_lines_outside_of_a_request_and_of_other_apps_bear_no_name(sink, make_app):

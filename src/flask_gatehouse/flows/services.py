@@ -72,7 +72,7 @@ class Services:
             unit = Unit(connection, self.clock.now())
             yield unit
             written = self.audit.append(connection, unit.events, unit.now)
-        self.audit.tell(written)
+        self.audit.stream.tell(written)
 
     def reading(self) -> AbstractContextManager[Connection]:
         """Open a connection that only reads."""

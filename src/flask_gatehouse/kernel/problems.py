@@ -206,5 +206,7 @@ def advice(settings: Settings, config: Mapping[str, object], *, relaxed: bool) -
     if has_tls and not settings.trusted_proxies and not relaxed:
         text = "none: if a proxy ends TLS, all people share its address and its 20 logins in ten minutes: name it"
         yield Problem(f"{PREFIX}TRUSTED_PROXIES", text)
+    for key in sorted(key for key in config if key.startswith("REMEMBER_COOKIE_")):
+        yield Problem(key, f"of Flask-Login, without effect here: remove it, and see {PREFIX}REMEMBER")
     if config.get("MAX_CONTENT_LENGTH") is None:
         yield Problem("MAX_CONTENT_LENGTH", "not set, so that your own views take bodies of any size: set a number")

@@ -26,7 +26,7 @@ from .segments import Sealed, Segment
 from .stream import EMIT_AFTER, EMIT_EVERY, FIELDS, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from sqlalchemy import Connection
 
@@ -130,11 +130,14 @@ class AuditLog:
 
     Args:
         keys: the key ring, for the head's MAC.
+
+    Attributes:
+        stream: tells the log what was committed.
     """
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
-        self.tell: Callable[[Sequence[Mapping[str, Any]]], None] = Stream().tell
+        self.stream = Stream()
 
     def append(self, connection: Connection, events: Iterable[Event], now: Instant) -> list[dict[str, Any]]:
         """Append events to the chain, last in their transaction: the head stays locked until it ends.
@@ -143,7 +146,7 @@ class AuditLog:
         rewrote rows and head would only have to wait for the next event.
 
         Returns:
-            The rows, for `tell` once the transaction is committed.
+            The rows, for `stream.tell` once the transaction is committed.
         """
         pending = list(events)
         if not pending:
