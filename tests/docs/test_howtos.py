@@ -76,7 +76,7 @@ def home():
 """
 
 
-@pytest.mark.parametrize("name", ["deploy", "secrets", "recover-an-administrator"])
+@pytest.mark.parametrize("name", ["deploy", "secrets", "collect-logs"])
 def test_the_commands_of_the_page_do_what_it_says(name, tmp_path):
     page = pages.page(f"howto/{name}.md")
     (tmp_path / "app.py").write_text(pages.files(page).get("app.py", APP), encoding="utf-8")

@@ -23,6 +23,7 @@ from .export import Checked, Stretch, pieces_of, verify_files, write_whole
 from .rows import BATCH, batches, first_id
 from .search import SLACK, Entry, newest
 from .segments import Sealed, Segment
+from .stream import EMIT_AFTER, EMIT_EVERY, FIELDS, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCH",
+    "EMIT_AFTER",
     "EMIT_EVERY",
+    "FIELDS",
     "GENESIS",
     "KINDS",
     "SEALED",
@@ -56,7 +59,6 @@ __all__ = [
 ]
 
 HEAD_ID = 1
-EMIT_EVERY = 1000
 
 log = logging.getLogger("flask_gatehouse.audit")
 
@@ -130,20 +132,27 @@ class AuditLog:
 
     Args:
         keys: the key ring, for the head's MAC.
+
+    Attributes:
+        stream: tells the log what was committed.
     """
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
+        self.stream = Stream()
 
-    def append(self, connection: Connection, events: Iterable[Event], now: Instant) -> None:
+    def append(self, connection: Connection, events: Iterable[Event], now: Instant) -> list[dict[str, Any]]:
         """Append events to the chain, last in their transaction: the head stays locked until it ends.
 
         A head that this key ring did not write is told in the chain itself before a new MAC covers it: else whoever
         rewrote rows and head would only have to wait for the next event.
+
+        Returns:
+            The rows, for `stream.tell` once the transaction is committed.
         """
         pending = list(events)
         if not pending:
-            return
+            return []
         event_id, last, is_sealed = self._lock_head(connection)
         if not is_sealed:
             head = head_text(event_id, last)
@@ -159,8 +168,7 @@ class AuditLog:
         mac = self._keys.mac("audit-head", _head_bytes(event_id, last))
         statement = update(chain_head).where(chain_head.c.id == HEAD_ID)
         connection.execute(statement.values(event_id=event_id, hash=last, mac=mac))
-        if event_id // EMIT_EVERY != (event_id - len(pending)) // EMIT_EVERY:
-            log.info("audit chain head %s", head_text(event_id, last))
+        return rows
 
     def _lock_head(self, connection: Connection) -> tuple[int, bytes, bool]:
         query = select(chain_head.c.event_id, chain_head.c.hash, chain_head.c.mac).where(chain_head.c.id == HEAD_ID)
@@ -349,6 +357,8 @@ class AuditLog:
     def may_seal(connection: Connection) -> bool:
         """Tell whether the database's role may seal: on PostgreSQL the tables' owner."""
         return segments.may_seal(connection)
+
+    may_rewrite = staticmethod(segments.may_rewrite)
 
 
 def head_text(event_id: int, last: bytes) -> str:

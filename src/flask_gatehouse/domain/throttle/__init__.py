@@ -17,6 +17,7 @@ from .counters import (
     clear_account,
     close_windows,
     count_again,
+    count_disabled,
     find_lockout,
     give_back,
     is_window_over,
@@ -65,6 +66,7 @@ __all__ = [
     "Noted",
     "Rule",
     "Throttle",
+    "count_disabled",
 ]
 
 _NAME, _USER, _DEVICE = "name:", "user:", "device:"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, case, delete, or_, select, update
+from sqlalchemy import and_, case, delete, func, or_, select, update
 
 from flask_gatehouse.kernel.database import insert_into
 from flask_gatehouse.kernel.schema import counter
@@ -251,3 +251,10 @@ def close_windows(connection: Connection, now: Instant) -> list[Closed]:
     if found:
         connection.execute(delete(counter).where(counter.c.key.in_([row.key for row in found])))
     return found
+
+
+def count_disabled(connection: Connection) -> int:
+    """Return how many users' passwords answer no more, after too many wrong ones in a row."""
+    is_user = counter.c.key.startswith("user:", autoescape=True)
+    query = select(func.count()).select_from(counter).where(is_user, counter.c.total >= WRONG_BEFORE_DISABLED)
+    return int(connection.execute(query).scalar_one())
