@@ -29,6 +29,7 @@ OWN_PAGES = (
     ),
     *("/admin", "/admin/users", "/admin/users/1", "/admin/users/2", "/admin/users/99", "/admin/users?search=%00"),
     *("/admin/sessions", "/admin/sessions?username=nobody", "/admin/sessions?after=x"),
+    *("/admin/audit", "/admin/audit?username=nobody", "/admin/audit?since=x"),
 )
 
 
@@ -75,8 +76,12 @@ def test_no_page_has_an_axe_violation_or_scrolls_sideways(demo, open_page, look)
     page.locator("details[open] button").click()
     expect(page.get_by_role("alert")).to_be_visible()
     must_be_fit(page)
+    page.goto(f"{demo.url}/admin/audit?kind=logout")
+    page.get_by_role("button", name="Verify").click()
+    expect(page.get_by_role("status")).to_contain_text("The chain agrees:")
+    must_be_fit(page)
     demo.let_proofs_age(timedelta(minutes=5))
-    for path in ("/account", "/account/sessions", "/admin/users/2", "/admin/sessions"):
+    for path in ("/account", "/account/sessions", "/admin/users/2", "/admin/sessions", "/admin/audit"):
         page.goto(demo.url + path)
         expect(page.get_by_role("link", name="Prove it now")).to_be_visible()
         must_be_fit(page)

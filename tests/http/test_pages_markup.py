@@ -26,8 +26,21 @@ OWN_PAGES = (
     "/account/activity",
     "/reauthenticate",
 )
-ADMIN_PAGES = ("/admin", "/admin/users", "/admin/users/1", "/admin/users/2", "/admin/users/99", "/admin/sessions")
-REFUSALS = ("/admin/users?search=%00", "/admin/sessions?after=x", "/account/activity?before=x")
+ADMIN_PAGES = (
+    "/admin",
+    "/admin/users",
+    "/admin/users/1",
+    "/admin/users/2",
+    "/admin/users/99",
+    "/admin/sessions",
+    "/admin/audit",
+)
+REFUSALS = (
+    "/admin/audit?since=x&before=y",
+    "/admin/users?search=%00",
+    "/admin/sessions?after=x",
+    "/account/activity?before=x",
+)
 CHOOSING = ("/register", "/account/password", "/reset-password/<link>")
 WITH_PASSWORD = ("/login", "/reauthenticate", *CHOOSING)
 SCRIPT = (SOURCE / "static" / "gatehouse.js").read_text(encoding="utf-8")

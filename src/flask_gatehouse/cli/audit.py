@@ -110,9 +110,7 @@ def show_all(
 
 
 def _names(connection: Connection, entries: Iterable[Entry]) -> dict[int, str]:
-    ids = {entry.user_id for entry in entries if entry.user_id is not None}
-    found = (users.find(connection, user_id) for user_id in ids)
-    return {user.id: user.username for user in found if user is not None}
+    return users.names_of(connection, {entry.user_id for entry in entries if entry.user_id is not None})
 
 
 def _facts(entry: Entry, names: dict[int, str]) -> dict[str, object]:

@@ -8,7 +8,7 @@ from flask import Blueprint
 
 from flask_gatehouse.kernel.clock import as_text
 
-from . import account, admin, admin_sessions, login
+from . import account, admin, admin_audit, admin_sessions, login
 from .browsers import browser_name
 from .shown import BIGGEST_ID
 
@@ -49,6 +49,7 @@ ADMIN_SHOWN: tuple[tuple[str, str, RouteCallable], ...] = (
     ("/users", "admin_users", admin.list_users),
     (USER, "admin_user", admin.show_user),
     ("/sessions", "admin_sessions", admin_sessions.list_sessions),
+    ("/audit", "admin_audit", admin_audit.show_log),
 )
 
 ADMIN_ACTIONS: tuple[tuple[str, str, RouteCallable], ...] = (
@@ -59,6 +60,7 @@ ADMIN_ACTIONS: tuple[tuple[str, str, RouteCallable], ...] = (
     (f"{USER}/withdraw", "admin_withdraw", admin.withdraw),
     (f"{USER}/end-sessions", "admin_end_sessions", admin.end_sessions),
     ("/sessions/<public_id>/end", "admin_end_session", admin_sessions.end_session),
+    ("/audit/verify", "admin_audit_verify", admin_audit.verify),
 )
 
 
