@@ -107,6 +107,12 @@ def names_of(connection: Connection, user_ids: Iterable[int]) -> dict[int, str]:
     return {row.id: row.username for row in rows}
 
 
+def active_names(connection: Connection, user_ids: Iterable[int]) -> dict[int, str]:
+    """Return the login names of those among several users who are active."""
+    query = select(user.c.id, user.c.username).where(user.c.id.in_(sorted(set(user_ids))), user.c.state == ACTIVE)
+    return {row.id: row.username for row in connection.execute(query)}
+
+
 def create(connection: Connection, name: str, email: str | None, now: Instant) -> UserRecord | None:
     """Insert an active user and return it, or None when the name is taken."""
     statement = (

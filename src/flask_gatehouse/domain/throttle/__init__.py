@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .counters import (
     SEEN,
+    USER,
     Closed,
     Lockout,
     add_refusals,
@@ -17,6 +18,8 @@ from .counters import (
     clear_account,
     close_windows,
     count_again,
+    delayed_users,
+    disabled_users,
     find_lockout,
     give_back,
     is_window_over,
@@ -35,6 +38,7 @@ from .rules import (
     STEP_UP,
     STILL_JUDGED,
     TOLD_KEY,
+    WINDOW,
     WRONG_BEFORE_DEMOTED,
     Rule,
     address_keys,
@@ -58,6 +62,7 @@ __all__ = [
     "REGISTER",
     "RESET",
     "STEP_UP",
+    "WINDOW",
     "WRONG_BEFORE_DEMOTED",
     "Charge",
     "Counted",
@@ -65,9 +70,11 @@ __all__ = [
     "Noted",
     "Rule",
     "Throttle",
+    "delayed_users",
+    "disabled_users",
 ]
 
-_NAME, _USER, _DEVICE = "name:", "user:", "device:"
+_NAME, _USER, _DEVICE = "name:", USER, "device:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,7 +366,7 @@ def _beside_the_first(closed: Closed) -> int:
     """Return how much a window counted that was not recorded by itself."""
     if closed.key.startswith(SEEN):
         return closed.count - 1
-    is_first_recorded = closed.key.startswith(f"{LOGIN.name}@")
+    is_first_recorded = closed.key.startswith((f"{LOGIN.name}@", f"{DENIAL.name}>"))
     return closed.refused - int(is_first_recorded and closed.refused > 0)
 
 
