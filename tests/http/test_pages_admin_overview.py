@@ -158,7 +158,7 @@ def test_v8_2_3_what_comes_from_the_log_is_for_those_who_may_read_it(app, root):
 def table(text):
     """Return the numbers beside the picture, the newest hour first."""
     part = text.partition("<details")[2].partition("</details>")[0]
-    rows = re.findall(r"<tr>(.*?)</tr>", part, re.DOTALL)[1:]
+    rows = re.findall(r'<tr class="gh-hour">(.*?)</tr>', part, re.DOTALL)[1:]
     return [tuple(int(number) for number in re.findall(r'class="gh-number">(\d+)<', found)) for found in rows]
 
 
