@@ -173,6 +173,26 @@ def test_the_keyboard_alone_looks_into_the_log_and_verifies_it(demo, alice):
     expect(alice.get_by_role("status")).to_contain_text("The chain agrees:")
 
 
+@pytest.mark.parametrize("look", ["light", "phone"])
+def test_the_picture_keeps_its_place_whatever_the_numbers(demo, open_page, look):
+    page = open_page(**LOOKS[look])
+    demo.register(page, "alice")
+    demo.log_in(page, "alice")
+    demo.count_refusals(1_234_567_890)
+    page.goto(f"{demo.url}/admin")
+    expect(page.get_by_text("at most 1234567890 in an hour")).to_be_visible()
+    boxes = [picture.bounding_box() for picture in page.get_by_role("img").all()]
+    assert len({(box["x"], box["width"]) for box in boxes if box}) == 1
+    card = page.locator("section", has=page.get_by_role("img")).bounding_box()
+    for piece in page.locator(".gh-series > *").all():
+        box = piece.bounding_box()
+        assert box is not None
+        assert card is not None
+        assert card["x"] < box["x"]
+        assert box["x"] + box["width"] < card["x"] + card["width"]
+    must_be_fit(page)
+
+
 def test_overview_and_audit_log_need_no_script(demo, open_page):
     page = open_page(java_script_enabled=False)
     demo.register(page, "alice")
