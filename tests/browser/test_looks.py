@@ -180,7 +180,7 @@ def test_the_picture_keeps_its_place_whatever_the_numbers(demo, open_page, look)
     demo.log_in(page, "alice")
     demo.count_refusals(1_234_567_890)
     page.goto(f"{demo.url}/admin")
-    expect(page.get_by_text("at most 1234567890 in an hour")).to_be_visible()
+    expect(page.get_by_text("up to 1234567890 an hour")).to_be_visible()
     boxes = [picture.bounding_box() for picture in page.get_by_role("img").all()]
     assert len({(box["x"], box["width"]) for box in boxes if box}) == 1
     card = page.locator("section", has=page.get_by_role("img")).bounding_box()
