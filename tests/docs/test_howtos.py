@@ -259,7 +259,14 @@ def test_every_page_is_given_what_the_manual_says(config):
             guest.get(path)
         for path in ("/reauthenticate", "/account", "/account/password", "/account/security", "/account/sessions"):
             alice.get(path)
-        for path in ("/account/activity", "/admin", "/admin/users", "/admin/users/2", "/admin/sessions"):
+        for path in (
+            "/account/activity",
+            "/admin",
+            "/admin/users",
+            "/admin/users/2",
+            "/admin/sessions",
+            "/admin/audit",
+        ):
             root.get(path)
         for path in ("/admin/roles", "/admin/roles/admin"):
             root.get(path)

@@ -19,7 +19,7 @@ from flask_gatehouse.domain.passwords import hashing
 from flask_gatehouse.domain.policy import BUILT_IN
 from flask_gatehouse.domain.sessions import PENDING_MICROS, SEEN_AT_MOST, sql
 from flask_gatehouse.domain.throttle import rules
-from flask_gatehouse.flows import acts, administer, register, reset_password
+from flask_gatehouse.flows import acts, administer, register, reset_password, verify_log
 from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.flows.outcomes import Refused
 from flask_gatehouse.http import cookie, gate, guest, logs, origin
@@ -254,6 +254,8 @@ def test_v15_1_3_the_documented_bounds_of_expensive_work_are_the_codes():
     assert "lock_timeout = '5s'" in inspect.getsource(database)
     assert number(rows["a list of users or events"]["bound"]) == shown.PER_PAGE
     assert str(audit.BATCH) in rows["verifying the audit chain"]["cost"]
+    assert f"newest {verify_log.ROWS_AT_MOST} rows" in rows["verifying the audit chain"]["bound"]
+    assert f"{audit.READ_AT_MOST} rows looked at" in rows["searching the audit log"]["bound"]
 
 
 def test_v13_1_2_v13_1_3_the_documented_limits_of_connections_are_the_engines(tmp_path):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .counters import (
     SEEN,
+    USER,
     Closed,
     Lockout,
     add_refusals,
@@ -18,6 +19,8 @@ from .counters import (
     close_windows,
     count_again,
     count_disabled,
+    delayed_users,
+    disabled_users,
     find_lockout,
     give_back,
     is_window_over,
@@ -36,6 +39,7 @@ from .rules import (
     STEP_UP,
     STILL_JUDGED,
     TOLD_KEY,
+    WINDOW,
     WRONG_BEFORE_DEMOTED,
     Rule,
     address_keys,
@@ -59,6 +63,7 @@ __all__ = [
     "REGISTER",
     "RESET",
     "STEP_UP",
+    "WINDOW",
     "WRONG_BEFORE_DEMOTED",
     "Charge",
     "Counted",
@@ -67,9 +72,11 @@ __all__ = [
     "Rule",
     "Throttle",
     "count_disabled",
+    "delayed_users",
+    "disabled_users",
 ]
 
-_NAME, _USER, _DEVICE = "name:", "user:", "device:"
+_NAME, _USER, _DEVICE = "name:", USER, "device:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +368,7 @@ def _beside_the_first(closed: Closed) -> int:
     """Return how much a window counted that was not recorded by itself."""
     if closed.key.startswith(SEEN):
         return closed.count - 1
-    is_first_recorded = closed.key.startswith(f"{LOGIN.name}@")
+    is_first_recorded = closed.key.startswith((f"{LOGIN.name}@", f"{DENIAL.name}>"))
     return closed.refused - int(is_first_recorded and closed.refused > 0)
 
 

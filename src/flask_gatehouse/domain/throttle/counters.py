@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, case, delete, func, or_, select, update
+from sqlalchemy import and_, case, delete, func, or_, select, text, update
 
 from flask_gatehouse.kernel.database import insert_into
 from flask_gatehouse.kernel.schema import counter
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .spent import Window
 
 CLOSED_AT_ONCE = 20
+USER = "user:"
+"""Begins the key of a user's counter."""
 SEEN = "seen>"
 """Begins the key of a failure that is recorded once a window and counted after that."""
 
@@ -170,6 +172,24 @@ def find_lockout(connection: Connection, key: str, *, is_refused: bool = False) 
     query = select(counter.c.count, counter.c.total, counter.c.blocked_until).where(counter.c.key == key)
     row = connection.execute(query).one_or_none()
     return None if row is None else Lockout(*row, is_refused=is_refused)
+
+
+def disabled_users(connection: Connection, limit: int) -> list[int]:
+    """Return users whose password is disabled, a few of them."""
+    query = select(counter.c.key).where(text("total >= 100"), counter.c.key.startswith(USER))  # as the index has it
+    return [int(key.removeprefix(USER)) for key in connection.execute(query.limit(limit)).scalars()]
+
+
+def delayed_users(connection: Connection, now: Instant, limit: int) -> dict[int, Instant]:
+    """Return users in a delay with its end, the latest first, a few of them; those with a disabled password aside."""
+    query = select(counter.c.key, counter.c.blocked_until).where(
+        text("blocked_until > 0"),  # as the index has it
+        counter.c.blocked_until > now,
+        counter.c.total < WRONG_BEFORE_DISABLED,
+        counter.c.key.startswith(USER),
+    )
+    rows = connection.execute(query.order_by(counter.c.blocked_until.desc()).limit(limit))
+    return {int(key.removeprefix(USER)): until for key, until in rows}
 
 
 def give_back(connection: Connection, key: str, charged: Lockout) -> None:
