@@ -31,9 +31,10 @@ from flask_gatehouse.cli import commands
 View = Callable[[], str]
 
 
-def create(folder: Path) -> Contender:
-    """Under Gatehouse's own label, on SQLite."""
-    return Contender(Card(GATEHOUSE), build(folder, _sqlite(folder)), log_in)
+def create(folder: Path, **config: object) -> Contender:
+    """Under Gatehouse's own label, on SQLite unless the settings name another database."""
+    url = str(config.pop("GATEHOUSE_DATABASE_URL", _sqlite(folder)))
+    return Contender(Card(GATEHOUSE), build(folder, url, **config), log_in)
 
 
 def create_flask_login(folder: Path) -> Contender:
