@@ -25,7 +25,19 @@ class Connection:
 
     def ask(self, request: bytes) -> tuple[int, bytes, bytes]:
         """Send a request as it stands; return status, head and body."""
+        self.send(request)
+        return self.receive()
+
+    def send(self, request: bytes) -> None:
+        """Send a request and wait for nothing."""
         self._socket.sendall(request)
+
+    def fileno(self) -> int:
+        """What a poll knows the connection by."""
+        return self._socket.fileno()
+
+    def receive(self) -> tuple[int, bytes, bytes]:
+        """Wait for the answer to what was sent."""
         got = self._socket.recv(65536)
         while (end := got.find(b"\r\n\r\n")) < 0:
             got += self._more()
