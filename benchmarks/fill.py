@@ -97,18 +97,18 @@ def _go_on_counting(database: Database, count: int) -> None:
         connection.exec_driver_sql("VACUUM ANALYZE")
 
 
-def history(database: Database, log: AuditLog, rows: int, users: int, tick: Callable[[], None] = lambda: None) -> None:
-    """Append so many logins to the chain, a second apart, the last one now."""
-    begin = Clock().now() - rows * 1_000_000
-    for start in range(0, rows, AT_ONCE):
-        batch = list(_events(start, min(start + AT_ONCE, rows), rows, users))
+def history(database: Database, log: AuditLog, users: int, tick: Callable[[], None] = lambda: None) -> None:
+    """Append a login of each user to the chain, some at one instant, about a second apart on the whole."""
+    begin = Clock().now() - users * 1_000_000
+    for start in range(0, users, AT_ONCE):
+        batch = list(_events(start, min(start + AT_ONCE, users), users))
         with database.unit() as connection:
             log.append(connection, batch, begin + start * 1_000_000)
         tick()
 
 
-def _events(first: int, last: int, rows: int, users: int) -> Iterator[Event]:
-    chosen, spread = history_of(users), max(rows // HISTORY, 1)
+def _events(first: int, last: int, users: int) -> Iterator[Event]:
+    chosen, spread = history_of(users), max(users // HISTORY, 1)
     for number in range(first, last):
         about = chosen if number % spread == 0 else number % users + 1
         source = Source(f"192.0.2.{number % 250}", "", f"{number:016x}")
