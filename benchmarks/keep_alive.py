@@ -13,14 +13,15 @@ from benchmarks.servers import HOST, Server
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _COOKIE = re.compile(rb"(?i)\r\nset-cookie: *([^=;]+=[^;\r]*)")
+_RETRY = re.compile(rb"(?i)\r\nretry-after: *(\d+)")
 MOST_TRIES, PATIENCE = 100, 60.0
 
 
 class Connection:
     """One connection to a server."""
 
-    def __init__(self, port: int, timeout: float = PATIENCE) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+    def __init__(self, port: int, timeout: float = PATIENCE, source: str = "127.0.0.1") -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout, (source, 0))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def ask(self, request: bytes) -> tuple[int, bytes, bytes]:
@@ -74,6 +75,12 @@ def request(method: str, path: str, headers: dict[str, str], body: bytes = b"") 
 def cookies_of(head: bytes) -> str:
     """What a browser sends back of an answer's cookies."""
     return "; ".join(match.decode() for match in _COOKIE.findall(head))
+
+
+def wait_of(head: bytes) -> float:
+    """How many seconds an answer asks to wait."""
+    found = _RETRY.search(head)
+    return float(found[1]) if found else 1.0
 
 
 def spread(server: Server, workers: int, each: int) -> list[Connection]:

@@ -29,7 +29,7 @@ from benchmarks import fill, report, results
 from benchmarks.browser import HEADERS, ORIGIN, WrongAnswerError, csrf_token
 from benchmarks.contender import PASSWORD
 from benchmarks.contenders import gatehouse
-from benchmarks.keep_alive import Connection, cookies_of, request, spread
+from benchmarks.keep_alive import Connection, cookies_of, request, spread, wait_of
 from benchmarks.promises import Promise, at_least, at_most
 from benchmarks.results import Chart, Result
 from benchmarks.served_app import SETTINGS
@@ -105,7 +105,7 @@ class Client:
             sent = self._login(user)
             while (answer := self._connection.ask(sent))[0] == 503 and time.perf_counter() < until:
                 self.statuses[503] += 1
-                time.sleep(_wait_of(answer[1]))
+                time.sleep(wait_of(answer[1]))
             self.statuses[answer[0]] += 1
             if answer[0] not in {303, 503}:
                 raise WrongAnswerError(f"a right password was answered {answer[0]}")
@@ -114,11 +114,6 @@ class Client:
         fields = {"csrf_token": self._token, "username": fill.username(user, USERS), "password": PASSWORD}
         address = f"10.{user >> 16 & 255}.{user >> 8 & 255}.{user & 255}"
         return request("POST", "/login", self._headers | {"X-Forwarded-For": address}, urlencode(fields).encode())
-
-
-def _wait_of(head: bytes) -> float:
-    found = [line for line in head.lower().split(b"\r\n") if line.startswith(b"retry-after:")]
-    return float(found[0].partition(b":")[2]) if found else 1.0
 
 
 def logins(server: Server, clients: list[Client], seconds: float) -> Turn:

@@ -20,11 +20,11 @@ from tempfile import TemporaryDirectory
 import click
 
 from benchmarks import report, results
-from benchmarks.browser import HEADERS, WrongAnswerError, client_of, submit
+from benchmarks.browser import HEADERS, WrongAnswerError, client_of
 from benchmarks.contender import PASSWORD, PROTECTED_PATH, USERNAME
 from benchmarks.promises import Promise
 from benchmarks.results import Chart, Result
-from benchmarks.served_app import contender
+from benchmarks.served_app import contender, create_users
 from benchmarks.servers import HOST, SERVERS, serving
 
 ACCOUNTS = [USERNAME, *(f"person{number}" for number in range(63))]
@@ -60,13 +60,7 @@ def prepare(name: str, folder: Path) -> dict[str, str]:
     """Make the database with its users; return the headers of somebody inside."""
     held = contender(name, folder)
     headers = dict(held.log_in(client_of(held.app)))
-    if name == "gatehouse":
-        with held.app.app_context():
-            for account in ACCOUNTS[1:]:
-                held.app.extensions["gatehouse"].create_user(account, PASSWORD)
-    else:
-        for account in ACCOUNTS[1:]:
-            submit(client_of(held.app), "/register", username=account, password=PASSWORD)
+    create_users(name, folder, dict.fromkeys(ACCOUNTS[1:], PASSWORD))
     return HEADERS | headers | {"Host": HOST}
 
 
