@@ -284,10 +284,7 @@ class Throttle:
         self._clear_own(connection, user_id, now)
 
     def pardon(self, connection: Connection, user_id: int, now: Instant) -> None:
-        """Zero a user's counters after a full login, strangers' failures too unless a delay they began still runs.
-
-        A known browser gets in through a delay; were it lifted, each login would give a guesser five more passwords.
-        """
+        """Zero a user's counters after a full login, save a running delay: else each would give guessers five more."""
         clear_rested(connection, self.account_key(user_id, ""), now)
         self._clear_own(connection, user_id, now)
 
