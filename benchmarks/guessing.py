@@ -124,7 +124,7 @@ def guess(server: str, name: str, shape: Shape, seconds: float) -> Found:
     """Let one shape of guessing go at one contender."""
     with TemporaryDirectory(prefix="guess-") as text:
         folder = Path(text)
-        create_users(name, folder, dict.fromkeys([OWNER, *OTHERS], PASSWORD) | _sprayed())
+        create_users(name, folder, dict.fromkeys([OWNER, *OTHERS], PASSWORD) | _sprayed(shape))
         checks = folder / "checks"
         with serving(server, name, folder, **{CHECKS: str(checks)}) as running:
             owner = Person(running.port, OWNER, "127.0.3.1")
@@ -143,9 +143,10 @@ def guess(server: str, name: str, shape: Shape, seconds: float) -> Found:
         return Found(NAMES[name], shape, _of_attacker(checks), json.loads(told), *waits)
 
 
-def _sprayed() -> dict[str, str]:
+def _sprayed(shape: Shape) -> dict[str, str]:
     """Every twentieth has the password that is tried, the last of its twenty."""
-    return {name: WEAK if number % 20 == 19 else PASSWORD for number, name in enumerate(SPRAYED)}
+    names = [name for name in shape.names if name != OWNER]
+    return {name: WEAK if number % 20 == 19 else PASSWORD for number, name in enumerate(names)}
 
 
 def _log_in(people: list[Person], until: float) -> list[float]:
