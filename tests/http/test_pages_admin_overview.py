@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.flows import administer, register
-from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.flows import overview as flow
+from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.identity import APP, CLI, GUEST, SYSTEM

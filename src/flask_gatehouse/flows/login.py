@@ -193,7 +193,7 @@ def _decide(
     issued = _open(services, unit, before, (proof,), attempt)
     services.throttle.settle(unit.connection, checked.charge, unit.now)
     if checked.found.device is not None:
-        services.throttle.unlock(unit.connection, before.user_id, unit.now)  # strangers' failures end with a full login
+        services.throttle.pardon(unit.connection, before.user_id, unit.now)
     return issued
 
 
@@ -357,7 +357,7 @@ def _settle_both_steps(
     if not is_known:  # a known browser was charged to itself
         earlier = services.throttle.earlier_login(user_id, source.address)
         services.throttle.settle(unit.connection, earlier, unit.now)
-    services.throttle.unlock(unit.connection, user_id, unit.now)
+    services.throttle.pardon(unit.connection, user_id, unit.now)
 
 
 def vouched(services: Services, user_id: int, attempt: Attempt, *, is_fresh: bool) -> Issued | FactorDue | Refused:

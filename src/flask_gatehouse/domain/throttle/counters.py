@@ -215,6 +215,13 @@ def clear_account(connection: Connection, key: str, now: Instant) -> bool:
     return row is not None and int(row[0]) <= now
 
 
+def clear_rested(connection: Connection, key: str, now: Instant) -> None:
+    """Zero an account counter unless its delay still runs."""
+    zero = {"count": 0, "total": 0, "blocked_until": 0}
+    statement = update(counter).where(counter.c.key == key, counter.c.blocked_until <= now)
+    connection.execute(statement.values(**zero, purge_at=counter.c.refunded_until))
+
+
 def remember_refund(connection: Connection, key: str, until: Instant) -> None:
     """Say until when an account has had its refund."""
     connection.execute(update(counter).where(counter.c.key == key).values(refunded_until=until, purge_at=until))
