@@ -26,7 +26,7 @@ def test_rule_03_v6_3_1_a_minute_of_guesses_at_one_account_gets_at_most_ten_chec
     home.person()
     home.person("bob")
     browser = devices.new(home.services.keys)
-    home.session(device=browser)
+    home.session(spare=browser)
     found = 0
     for second in range(60):
         for number in range(TRIES_A_SECOND):
@@ -52,7 +52,7 @@ def test_rule_03_v6_3_1_a_minute_of_spraying_two_hundred_accounts_from_one_addre
 def test_rule_04_a_delay_that_runs_outlives_a_login_from_a_known_browser_and_nothing_else_does(home):
     alice = home.person()
     browser = devices.new(home.services.keys)
-    home.session(device=browser)
+    home.session(spare=browser)
     for _ in range(5):
         home.log_in(password=WRONG)
     before = home.counter(f"user:{alice}")
