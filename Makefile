@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-bui
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench dev browser clean
+.PHONY: help demo test lint docs bench dev browser proxy clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ help:  ## list these targets
 demo: $(VENV)/.ready-app  ## run the demo program on 127.0.0.1:8000
 	$(BIN)/gatehouse demo $(ARGS)
 
-test: $(VENV)/.ready-test browser  ## run every test: real SQLite, PostgreSQL and Chromium
+test: $(VENV)/.ready-test browser proxy  ## run every test: real SQLite, PostgreSQL, Chromium and nginx
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.ready-lint  ## ruff, mypy and the import contracts
@@ -32,7 +32,7 @@ docs: $(VENV)/.ready-docs  ## build the manual into docs/_build
 bench: $(VENV)/.ready-bench  ## measure us and the peers, side by side in one run
 	$(BIN)/python -m benchmarks $(ARGS)
 
-dev: $(VENV)/.ready-dev browser  ## install everything the other targets need
+dev: $(VENV)/.ready-dev browser proxy  ## install everything the other targets need
 
 clean:  ## remove what the targets made, the demo's data excepted
 	rm -rf $(VENV) docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -43,6 +43,19 @@ browser:
 	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	  echo "Installing Debian's chromium for the browser tests"; \
 	  $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; }
+
+# Unpacked, not installed: the package would start a server on port 80, now and at every boot.
+proxy: | $(BIN)/python
+	@command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || [ -x $(VENV)/nginx/usr/sbin/nginx ] || { \
+	  command -v apt-get >/dev/null || { echo "The tests behind a proxy need nginx: install it." >&2; exit 1; }; \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  echo "Unpacking Debian's nginx into $(VENV) for the tests behind a proxy"; \
+	  $$sudo apt-get update -qq && mkdir -p $(VENV)/nginx && cd $(VENV)/nginx && apt-get download -qq nginx && dpkg -x nginx_*.deb .; }
+	@command -v openssl >/dev/null || { \
+	  command -v apt-get >/dev/null || { echo "The tests behind a proxy need openssl: install it." >&2; exit 1; }; \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  echo "Installing Debian's openssl for the tests behind a proxy"; \
+	  $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends openssl >/dev/null; }
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed, and no python3 was found." >&2; exit 1; }

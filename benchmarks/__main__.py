@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,13 +11,13 @@ from tempfile import TemporaryDirectory
 import click
 from rich.console import Console
 
-from benchmarks import report, timing
+from benchmarks import report, results, timing
 from benchmarks.browser import WrongAnswerError
 from benchmarks.contender import Recipe
 from benchmarks.contenders import line_up
 from benchmarks.figures import Figures, figures
 from benchmarks.postgres import Postgres, server
-from benchmarks.promises import judge
+from benchmarks.promises import Promise, judge
 from benchmarks.stall import Stall
 
 QUICK_ROUNDS, QUICK_REQUESTS = 10, 100
@@ -41,8 +41,25 @@ def main(*, rounds: int, requests: int, write: bool, quick: bool) -> None:
     promises = judge(table)
     report.show(console, table.values(), promises)
     if write:
-        report.write(table.values(), f"python -m benchmarks --rounds {rounds} --requests {requests}")
+        command = f"python -m benchmarks --rounds {rounds} --requests {requests}"
+        report.write(table.values(), command)
+        results.save(result(table.values(), promises), command)
     sys.exit(0 if all(promise.is_kept for promise in promises) else 1)
+
+
+def result(lines: Iterable[Figures], promises: list[Promise]) -> results.Result:
+    """The figures as the page of charts has them."""
+    listed = list(lines)
+    overheads = [(line.name, line.overhead) for line in listed[1:]]
+    return results.Result(
+        "requests",
+        "A request in process",
+        "The cost of one request, the app called as a server calls it.",
+        report.COLUMNS,
+        [report.cells(line) for line in listed],
+        [results.Chart("A protected request above plain Flask", "µs", overheads)],
+        promises,
+    )
 
 
 def run(console: Console, rounds: int, requests: int, *, with_postgres: bool) -> dict[str, Figures]:

@@ -84,6 +84,11 @@ def show(where: Console, lines: Iterable[Figures], promises: Iterable[Promise]) 
     for line in lines:
         table.add_row(*cells(line))
     where.print(table)
+    judge(where, promises)
+
+
+def judge(where: Console, promises: Iterable[Promise]) -> None:
+    """Print what became of the promises."""
     for promise in promises:
         verdict = "[green]kept[/]  " if promise.is_kept else "[bold red]BROKEN[/]"
         where.print(f"{verdict} {promise.text}: {promise.found}", highlight=False)
@@ -100,10 +105,11 @@ def write(lines: Iterable[Figures], command: str) -> None:
 def _markdown(lines: Iterable[Figures], command: str) -> str:
     rows = [COLUMNS, ("---", *["---:"] * (len(COLUMNS) - 1)), *map(cells, lines)]
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    return f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, {_circumstances()}.\n\n{table}\n"
+    return f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, {circumstances()}.\n\n{table}\n"
 
 
-def _circumstances() -> str:
+def circumstances() -> str:
+    """What a reader must know of the machine: how many cores, and which versions."""
     python = f"{platform.python_implementation()} {platform.python_version()}"
     packages = [f"{name} {_version(name)}" for name in PACKAGES if _version(name)]
     return ", ".join([f"{os.cpu_count()} CPUs", python, *packages])

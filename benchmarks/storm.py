@@ -8,34 +8,32 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import socket
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks import report
-from benchmarks.browser import HEADERS, WrongAnswerError, client_of, submit
+from benchmarks import report, results
+from benchmarks.browser import HEADERS, WrongAnswerError, client_of
 from benchmarks.contender import PASSWORD, PROTECTED_PATH, USERNAME
-from benchmarks.storm_app import CONTENDER, FOLDER, contender
-from benchmarks.storm_flood import HOST
+from benchmarks.promises import Promise
+from benchmarks.results import Chart, Result
+from benchmarks.served_app import contender, create_users
+from benchmarks.servers import HOST, SERVERS, serving
 
 ACCOUNTS = [USERNAME, *(f"person{number}" for number in range(63))]
 SHAPES = ("one address", "one account", "spraying")
 PEOPLE = 4
 PAUSE_SECONDS = 0.02
 PROMISE = 1 / 20
+ABOUT = "p99 of people inside while 64 connections guess"
+NAMES = {"notes": "notes' stack", "gatehouse": "Gatehouse"}
 
 
 @dataclass(frozen=True)
@@ -62,61 +60,8 @@ def prepare(name: str, folder: Path) -> dict[str, str]:
     """Make the database with its users; return the headers of somebody inside."""
     held = contender(name, folder)
     headers = dict(held.log_in(client_of(held.app)))
-    if name == "gatehouse":
-        with held.app.app_context():
-            for account in ACCOUNTS[1:]:
-                held.app.extensions["gatehouse"].create_user(account, PASSWORD)
-    else:
-        for account in ACCOUNTS[1:]:
-            submit(client_of(held.app), "/register", username=account, password=PASSWORD)
+    create_users(name, folder, dict.fromkeys(ACCOUNTS[1:], PASSWORD))
     return HEADERS | headers | {"Host": HOST}
-
-
-@contextmanager
-def serving(server: str, name: str, folder: Path) -> Iterator[int]:
-    """Serve the app from two processes of 16 threads; yield the port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    app = "benchmarks.storm_app:create()"
-    commands = {
-        "gunicorn": [
-            *(sys.executable, "-m", "gunicorn", app, "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread"),
-            *("--workers", "2", "--threads", "16", "--keep-alive", "75", "--log-level", "error", "--no-control-socket"),
-        ],
-        "granian": [
-            *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)),
-            *(
-                "--workers",
-                "2",
-                "--blocking-threads",
-                "16",
-                "--log-level",
-                "error",
-                "--factory",
-                app.removesuffix("()"),
-            ),
-        ],
-    }
-    env = os.environ | {CONTENDER: name, FOLDER: str(folder)}
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(commands[server], env=env, stdout=log, stderr=log)  # noqa: S603 - a server of ours
-        try:
-            _wait(port)
-            yield port
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def _wait(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with suppress(OSError, http.client.HTTPException):
-            _ask(http.client.HTTPConnection("127.0.0.1", port, timeout=5), {"Host": HOST}, "/login")
-            return
-        time.sleep(0.05)
-    raise WrongAnswerError("the server does not answer")
 
 
 def _ask(connection: http.client.HTTPConnection, headers: dict[str, str], path: str) -> int:
@@ -143,7 +88,8 @@ def storm(server: str, name: str, shape: str, connections: int, seconds: float) 
     with TemporaryDirectory(prefix="storm-") as text:
         folder = Path(text)
         headers = prepare(name, folder)
-        with serving(server, name, folder) as port:
+        with serving(server, name, folder) as running:
+            port = running.port
             many = [f"127.0.{1 + number // 250}.{1 + number % 250}" for number in range(connections)]
             sources = ["127.0.1.1"] * connections if shape == "one address" else many
             names = [ACCOUNTS if shape == "spraying" else [USERNAME]] * connections
@@ -158,41 +104,64 @@ def storm(server: str, name: str, shape: str, connections: int, seconds: float) 
     return Waits(name, shape, served, json.loads(told))
 
 
-def show(console: Console, server: str, found: list[Waits]) -> bool:
-    """Print the table; tell whether the promise is kept in every shape."""
-    table = Table(title=f"{server}: people inside while it storms, ms")
-    for column in ("shape", "contender", "median", "p99", "of the notes' p99", "served", "what the attacker got"):
-        table.add_column(column)
-    peers = {one.shape: one.p99 for one in found if one.contender == "notes"}
-    kept = True
+def of_server(server: str, found: list[Waits]) -> tuple[list[tuple[str, ...]], list[Promise]]:
+    """Lines of the table, and whether the promise is kept in every shape."""
+    peers = {one.shape: one for one in found if one.contender == "notes"}
+    rows, promises = [], []
     for one in found:
-        ratio = one.p99 / peers[one.shape]
-        kept = kept and (one.contender == "notes" or ratio <= PROMISE)
-        got = ", ".join(f"{status}: {number}" for status, number in one.statuses.items())
-        share = "1" if one.contender == "notes" else f"1/{1 / ratio:.1f}"
-        table.add_row(one.shape, one.contender, f"{one.median:.1f}", f"{one.p99:.0f}", share, str(len(one.served)), got)
-    console.print(table)
-    return kept
+        if one.contender == "notes":
+            continue
+        peer, text = peers[one.shape], f"{server}, {one.shape}"
+        ratio = one.p99 / peer.p99
+        checked = one.statuses.get("401", 0) + one.statuses.get("200", 0) + one.statuses.get("303", 0)
+        p99s = f"{peer.p99:.0f} ms", f"{one.p99:.0f} ms", f"1/{1 / ratio:.0f}"
+        rows.append((text, f"{peer.median:.0f} ms", f"{one.median:.0f} ms", *p99s, str(len(one.served)), str(checked)))
+        promises.append(Promise(ABOUT, f"{text}: p99 <= 1/20 of the notes' stack's", p99s[2], ratio <= PROMISE))
+    return rows, promises
+
+
+COLUMNS = (
+    "server, shape",
+    "median, notes' stack",
+    "Gatehouse",
+    "p99, notes' stack",
+    "Gatehouse",
+    "part",
+    "pages served",
+    "passwords checked",
+)
 
 
 @click.command()
 @click.option("--seconds", default=15.0, show_default=True, help="How long each storm lasts.")
 @click.option("--connections", default=64, show_default=True, type=click.IntRange(1, 500), help="Guessers at once.")
-@click.option("--server", type=click.Choice(["gunicorn", "granian"]), multiple=True, help="Both unless told.")
-def main(*, seconds: float, connections: int, server: tuple[str, ...]) -> None:
+@click.option("--server", type=click.Choice(SERVERS), multiple=True, help="Both unless told.")
+@results.write_option
+def main(*, seconds: float, connections: int, server: tuple[str, ...], write: bool) -> None:
     """Measure the wait of people inside while others guess."""
-    console, kept = report.console(), True
-    for one in server or ("gunicorn", "granian"):
+    console = report.console()
+    rows: list[tuple[str, ...]] = []
+    promises: list[Promise] = []
+    bars: list[tuple[str, float]] = []
+    for one in server or SERVERS:
         found = []
         for shape in SHAPES:
             for name in ("notes", "gatehouse"):
                 console.print(f"{one}: {shape}, {name} …")
                 found.append(storm(one, name, shape, connections, seconds))
-        kept = show(console, one, found) and kept
-    console.print(
-        f"{'kept' if kept else 'BROKEN'}   p99 of people inside <= 1/20 of the notes' stack's, in every shape"
+                bars.append((f"{one}, {shape}, {NAMES[name]}", found[-1].p99))
+        more, judged = of_server(one, found)
+        rows, promises = rows + more, promises + judged
+    result = Result(
+        "storm",
+        "A storm",
+        f"What people inside wait for a page while {connections} connections guess passwords for {seconds:g} s.",
+        COLUMNS,
+        rows,
+        [Chart("p99 of people inside", "ms", bars)],
+        promises,
     )
-    sys.exit(0 if kept else 1)
+    results.finish(console, result, write=write)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from benchmarks.browser import HEADERS, ORIGIN
@@ -49,17 +50,36 @@ class Connection:
             self._streams = None
 
 
-async def guesser(port: int, source: str, names: list[str], until: float, found: Counter[int]) -> None:
+@dataclass(frozen=True)
+class Plan:
+    """An attack: connections from sources, each with the names it guesses at in turn.
+
+    Attributes:
+        forged: each request names another client address, as a proxy would.
+        password: tried at every name; empty: a new wrong one each time.
+    """
+
+    port: int
+    sources: list[str]
+    names: list[list[str]]
+    seconds: float
+    forged: bool = False
+    password: str = ""
+
+
+async def guesser(plan: Plan, place: int, until: float, found: Counter[int]) -> None:
     """Open the login page once, then guess until the time is over."""
-    connection = Connection(port, source)
+    connection, names = Connection(plan.port, plan.sources[place]), plan.names[place]
     _, head, page = await connection.ask("GET", "/login", HEADERS)
     token = _TOKEN.search(page)
     cookies = "; ".join(match.decode() for match in _COOKIE.findall(head))
     sent = HEADERS | {"Origin": ORIGIN, "Cookie": cookies, "Content-Type": "application/x-www-form-urlencoded"}
+    if plan.forged:
+        sent["X-Forwarded-For"] = f"198.51.100.{place + 1}"
     number = 0
     while time.monotonic() < until:
         fields = {"csrf_token": token[1].decode() if token else "", "username": names[number % len(names)]}
-        body = urlencode(fields | {"password": f"a wrong guess {number}"}).encode()
+        body = urlencode(fields | {"password": plan.password or f"a wrong guess {number}"}).encode()
         try:
             status, _, _ = await connection.ask("POST", "/login", sent, body)
             found[status] += 1
@@ -69,16 +89,14 @@ async def guesser(port: int, source: str, names: list[str], until: float, found:
         number += 1
 
 
-async def flood(port: int, sources: list[str], names: list[list[str]], seconds: float) -> Counter[int]:
+async def flood(plan: Plan) -> Counter[int]:
     """Let all guess at once; return how often each status came, 0 for a lost connection."""
     found: Counter[int] = Counter()
-    until = time.monotonic() + seconds
-    pairs = zip(sources, names, strict=True)
-    await asyncio.gather(*(guesser(port, source, held, until, found) for source, held in pairs))
+    until = time.monotonic() + plan.seconds
+    await asyncio.gather(*(guesser(plan, place, until, found) for place in range(len(plan.sources))))
     return found
 
 
 if __name__ == "__main__":
-    plan = json.loads(sys.argv[1])
-    counted = asyncio.run(flood(plan["port"], plan["sources"], plan["names"], plan["seconds"]))
+    counted = asyncio.run(flood(Plan(**json.loads(sys.argv[1]))))
     sys.stdout.write(json.dumps({str(status): number for status, number in sorted(counted.items())}))

@@ -31,14 +31,15 @@ from flask_gatehouse.cli import commands
 View = Callable[[], str]
 
 
-def create(folder: Path) -> Contender:
-    """Under Gatehouse's own label, on SQLite."""
-    return Contender(Card(GATEHOUSE), build(folder, _sqlite(folder)), log_in)
+def create(folder: Path, **config: object) -> Contender:
+    """Under Gatehouse's own label, on SQLite unless the settings name another database."""
+    url = str(config.pop("GATEHOUSE_DATABASE_URL", sqlite(folder)))
+    return Contender(Card(GATEHOUSE), build(folder, url, **config), log_in)
 
 
 def create_flask_login(folder: Path) -> Contender:
     """Under the decorator that an app written for Flask-Login already has."""
-    app = build(folder, _sqlite(folder), label=flask_login.login_required)
+    app = build(folder, sqlite(folder), label=flask_login.login_required)
     return Contender(Card(GATEHOUSE_FLASK_LOGIN), app, log_in)
 
 
@@ -82,5 +83,6 @@ def log_in(client: FlaskClient) -> dict[str, str]:
     return cookie_header(client)
 
 
-def _sqlite(folder: Path) -> str:
+def sqlite(folder: Path) -> str:
+    """Where a contender of a folder keeps its rows."""
     return f"sqlite:///{folder / 'gatehouse.sqlite'}"

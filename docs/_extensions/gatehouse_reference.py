@@ -18,16 +18,19 @@ from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
 from flask_gatehouse.__main__ import gatehouse
+from flask_gatehouse.cli.findings import KINDS as FINDINGS
+from flask_gatehouse.cli.findings import OF_SETTINGS
 from flask_gatehouse.domain.audit import KINDS
 from flask_gatehouse.domain.policy import BUILT_IN
 from flask_gatehouse.kernel import parsing, schema
-from flask_gatehouse.kernel.settings import PREFIX, Settings, problems
+from flask_gatehouse.kernel.problems import LONGEST, problems
+from flask_gatehouse.kernel.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-SAFE: dict[str, Any] = {"secret_key": "s" * 43, "origins": ("https://app.example",)}
+SAFE: dict[str, Any] = {"secret_key": "0123456789abcdef0123456789abcdef", "origins": ("https://app.example",)}
 """Settings that an app may serve with."""
 
 KINDS_OF_VALUE: dict[Callable[[object], Any], str] = {
@@ -48,6 +51,7 @@ KINDS_OF_VALUE: dict[Callable[[object], Any], str] = {
 
 UNSAFE: tuple[tuple[str, dict[str, Any], dict[str, object]], ...] = (
     ("missing, or under 32 characters", {"secret_key": "short"}, {}),
+    ("a placeholder", {"secret_key": "change-me-change-me-change-me-change-me"}, {}),
     ("an entry under 32 characters", {"secret_key_fallbacks": ("short",)}, {}),
     ("missing", {"origins": ()}, {}),
     ("`http://` off loopback", {"origins": ("http://app.example",)}, {}),
@@ -56,10 +60,15 @@ UNSAFE: tuple[tuple[str, dict[str, Any], dict[str, object]], ...] = (
     ("0", {"admin_idle": timedelta(0)}, {}),
     ("0", {"max_sessions": 0}, {}),
     ("less memory than 19456 KiB, or than 47104 KiB for one pass", {"argon2": (1024, 1, 1)}, {}),
-    ("a network of all addresses", {"trusted_proxies": parsing.networks("0.0.0.0/0")}, {}),
+    (
+        "a network wider than any private one, such as `0.0.0.0/0`",
+        {"trusted_proxies": parsing.networks("0.0.0.0/0")},
+        {},
+    ),
     ("under 8 or over 64", {"password_min": 6}, {}),
     ("`email`, `both`", {"login_name": "email"}, {}),
     ("missing under the profile `strict`", {"profile": "strict", "pepper": ""}, {}),
+    ("a placeholder, or under 32 characters", {"pepper": "short"}, {}),
     ("`off`", {"throttle": "off"}, {}),
     ("under a minute", {"fresh": timedelta(seconds=5)}, {}),
     ("`False`", {}, {"WTF_CSRF_ENABLED": False}),
@@ -168,6 +177,30 @@ def _unsafe_rows() -> Iterator[tuple[str, ...]]:
         yield f"`{problem.setting}`", words, taken, problem.text
 
 
+# --- findings of check -------------------------------------------------------------------------------------
+
+
+def findings_table() -> str:
+    """Return everything that `gatehouse check` can find."""
+    rows = (
+        (f"`{name}`", kind.severity.value, kind.meaning, ", ".join(kind.requirements))
+        for name, kind in FINDINGS.items()
+    )
+    return table(("finding", "how grave", "meaning", "requirement"), rows)
+
+
+def findings_of_settings_table() -> str:
+    """Return the requirements of single settings."""
+    rows = ((f"`{name}`", ", ".join(ids)) for name, ids in OF_SETTINGS.items())
+    return table(("setting", "requirement"), rows)
+
+
+def longest_lifetimes_table() -> str:
+    """Return the lifetimes beyond which `gatehouse check` warns."""
+    rows = ((f"`{PREFIX}{name.upper()}`", f"`{shown}`") for name, (_, shown) in LONGEST.items())
+    return table(("setting", "warned of above"), rows)
+
+
 # --- events, permissions, tables ---------------------------------------------------------------------------
 
 
@@ -243,6 +276,9 @@ WRITERS: dict[str, Callable[[], str]] = {
     "permissions": permissions_table,
     "tables": tables_list,
     "commands": commands_list,
+    "findings": findings_table,
+    "findings-of-settings": findings_of_settings_table,
+    "longest-lifetimes": longest_lifetimes_table,
 }
 
 

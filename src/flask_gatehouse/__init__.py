@@ -15,6 +15,7 @@ from .http.labels import (
     roles_required,
     step_up_required,
 )
+from .http.logs import JsonLines
 from .http.rights import authorize, can
 from .kernel.errors import (
     DatabaseUnavailableError,
@@ -38,6 +39,7 @@ __all__ = [
     "HashingBusyError",
     "InvalidEmail",
     "InvalidName",
+    "JsonLines",
     "NameTaken",
     "SchemaOutdatedError",
     "SettingsError",

@@ -26,6 +26,7 @@ from .http.labels import Label, as_label
 from .http.origin import Origins
 from .http.rights import can
 from .http.routes import Openings, RouteRow, RouteTable
+from .kernel import problems
 from .kernel import settings as settings_module
 from .kernel.clock import Clock, micros
 from .kernel.database import Database, open_engine
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
 
     from .domain.users import UserRecord
     from .kernel.feature import Factor
-    from .kernel.settings import Problem, Settings
+    from .kernel.problems import Problem
+    from .kernel.settings import Settings
 
 EXTENSION = "gatehouse"
 
@@ -199,7 +201,15 @@ class Gatehouse:
     def problems(self, app: Flask) -> list[Problem]:
         """Return what makes the app's settings unsafe to serve with."""
         told = app.extensions["gatehouse_told"]
-        return settings_module.problems(self.settings(app), app.config, relaxed=app.debug or app.testing, told=told)
+        return problems.problems(self.settings(app), app.config, relaxed=app.debug or app.testing, told=told)
+
+    def doubts(self, app: Flask) -> list[Problem]:
+        """Return settings that should be mended, although the app serves with them."""
+        return list(problems.doubts(self.settings(app), relaxed=app.debug or app.testing))
+
+    def advice(self, app: Flask) -> list[Problem]:
+        """Return settings that may be right, and are often forgotten."""
+        return list(problems.advice(self.settings(app), app.config, relaxed=app.debug or app.testing))
 
     def secret_files(self, app: Flask) -> list[Path]:
         """Return the files that settings were read from, so that their modes can be looked at (rule 30)."""
@@ -243,7 +253,7 @@ class Gatehouse:
             msg = "host_matching would hide Gatehouse's pages: make one app for each host, or use subdomain_matching"
             raise SetupError(msg)
         loaded = settings_module.load(app.config)
-        app.extensions["gatehouse_told"] = settings_module.as_told(app.config)
+        app.extensions["gatehouse_told"] = problems.as_told(app.config)
         GatehouseLoginManager().init_app(app)
         engine = _engine(app, loaded, db)
         wired = Wired(self._services(app, loaded, Database(engine)), Origins(loaded.origins, loaded.trusted_proxies))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
@@ -56,6 +57,17 @@ class Demo:
             for row_id, proofs in connection.execute("SELECT id, proofs FROM gatehouse_session").fetchall():
                 older = re.sub(r"\d{10,}", lambda found: str(int(found[0]) - micros), proofs)
                 connection.execute("UPDATE gatehouse_session SET proofs = ? WHERE id = ?", (older, row_id))
+
+    def count_refusals(self, number: int) -> None:
+        """Write what a flood would leave: one row that tells how many were refused."""
+        with closing(sqlite3.connect(self.database)) as connection, connection:
+            (last, at) = connection.execute("SELECT max(id), max(at) FROM gatehouse_event").fetchone()
+            until = datetime.fromtimestamp(at / 10**6, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            detail = json.dumps({"kind": "login.throttled", "number": number, "until": until})
+            names = "id, at, kind, outcome, actor, address, agent, request_id, session_id, detail, hash"
+            row = (last + 1, at, "failures.counted", "refused", "system", "", "", "", "", detail, b"")
+            marks = ", ".join("?" * len(row))
+            connection.execute(f"INSERT INTO gatehouse_event ({names}) VALUES ({marks})", row)  # noqa: S608 - names of ours
 
     def end_delays(self) -> None:
         """Let the server's delays be over: what waiting would do."""

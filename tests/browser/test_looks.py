@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -30,6 +31,7 @@ OWN_PAGES = (
     *("/admin", "/admin/users", "/admin/users/1", "/admin/users/2", "/admin/users/99", "/admin/users?search=%00"),
     *("/admin/sessions", "/admin/sessions?username=nobody", "/admin/sessions?after=x"),
     *("/admin/roles", "/admin/roles/admin", "/admin/roles/nobody"),
+    *("/admin/audit", "/admin/audit?username=nobody", "/admin/audit?since=x"),
 )
 
 
@@ -107,8 +109,15 @@ def test_no_page_has_an_axe_violation_or_scrolls_sideways(demo, open_page, look)
     page.locator("details[open] button").click()
     expect(page.get_by_role("alert")).to_be_visible()
     must_be_fit(page)
+    page.goto(f"{demo.url}/admin")
+    page.locator("summary", has_text="The same in numbers").click()
+    must_be_fit(page)
+    page.goto(f"{demo.url}/admin/audit?kind=logout")
+    page.get_by_role("button", name="Verify").click()
+    expect(page.get_by_role("status")).to_contain_text("The chain agrees:")
+    must_be_fit(page)
     demo.let_proofs_age(timedelta(minutes=5))
-    for path in ("/account", "/account/sessions", "/admin/users/2", "/admin/sessions"):
+    for path in ("/account", "/account/sessions", "/admin/users/2", "/admin/sessions", "/admin/audit"):
         page.goto(demo.url + path)
         expect(page.get_by_role("link", name="Prove it now")).to_be_visible()
         must_be_fit(page)
@@ -176,6 +185,61 @@ def test_the_keyboard_alone_suspends_a_user(demo, alice, bob):
     alice.keyboard.type("left the company")
     alice.keyboard.press("Enter")
     expect(alice.get_by_text("Suspended.", exact=True)).to_be_visible()
+
+
+def test_the_keyboard_alone_looks_into_the_log_and_verifies_it(demo, alice):
+    alice.goto(f"{demo.url}/admin/audit")
+    alice.locator("#username").focus()
+    alice.keyboard.type("alice")
+    alice.keyboard.press("Tab")
+    alice.keyboard.type("login.succeeded")  # chooses
+    alice.keyboard.press("Tab")
+    alice.keyboard.press("Enter")
+    alice.wait_for_url("**username=alice&kind=login.succeeded**")
+    expect(alice.get_by_role("row")).to_have_count(2)
+    expect(alice.get_by_role("cell").nth(1)).to_contain_text("A login was completed.")
+    alice.locator("#head").focus()
+    alice.keyboard.press("Tab")
+    assert focused(alice) == "Verify"
+    alice.keyboard.press("Enter")
+    expect(alice.get_by_role("status")).to_contain_text("The chain agrees:")
+
+
+def test_the_picture_keeps_its_place_whatever_the_numbers(demo, open_page):
+    page = open_page(**LOOKS["phone"])
+    demo.register(page, "alice")
+    demo.log_in(page, "alice")
+    demo.count_refusals(1_234_567_890)
+    page.goto(f"{demo.url}/admin")
+    expect(page.get_by_text("up to 1234567890 an hour")).to_be_visible()
+    boxes = [picture.bounding_box() for picture in page.get_by_role("img").all()]
+    assert len({(box["x"], box["width"]) for box in boxes if box}) == 1
+    card = page.locator("section", has=page.get_by_role("img")).bounding_box()
+    for piece in page.locator(".gh-series > *").all():
+        box = piece.bounding_box()
+        assert box is not None
+        assert card is not None
+        assert card["x"] < box["x"]
+        assert box["x"] + box["width"] < card["x"] + card["width"]
+    must_be_fit(page)
+
+
+def test_overview_and_audit_log_need_no_script(demo, open_page):
+    page = open_page(java_script_enabled=False)
+    demo.register(page, "alice")
+    demo.log_in(page, "alice")
+    page.goto(f"{demo.url}/admin")
+    pictures = page.get_by_role("img")
+    expect(pictures).to_have_count(3)
+    expect(pictures.first).to_have_accessible_name(re.compile(r"Logins in each of the last 24 hours 1 in all; most"))
+    page.get_by_text("The same in numbers").click()
+    expect(page.get_by_role("row").nth(1).get_by_role("cell")).to_have_text(["1", "0", "0"])
+    page.get_by_role("link", name="Audit log").click()
+    page.get_by_label("Event").select_option("login.succeeded")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("row")).to_have_count(2)
+    page.get_by_role("button", name="Verify").click()
+    expect(page.get_by_role("status")).to_contain_text("The chain agrees:")
 
 
 def test_v7_4_4_every_page_shows_a_logout_button(demo, alice):

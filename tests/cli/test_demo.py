@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -37,6 +38,14 @@ def test_the_demo_answers_and_its_first_user_is_the_administrator(run_server):
     assert visitor.register("root", PASSWORD).status == 303
     assert visitor.log_in("root", PASSWORD).location == "/protected"
     assert visitor.get("/admin").status == 200
+
+
+def test_v16_2_4_the_demo_logs_its_events_as_lines_of_json(run_server):
+    server = start(run_server)
+    Visitor(server.url).register("root", PASSWORD)
+    lines = [json.loads(line) for line in server.tail().splitlines() if line.startswith("{")]
+    assert "user.registered" in [line["event"]["kind"] for line in lines if "event" in line]
+    assert [line["head"] for line in lines if "head" in line]
 
 
 def test_rule_30_the_data_folder_is_closed_and_the_secret_is_never_overwritten(run_server, tmp_path):

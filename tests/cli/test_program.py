@@ -271,6 +271,8 @@ def test_at_a_terminal_init_asks_for_origin_and_first_administrator(program, app
     terminal = Terminal(tmp_path, "init")
     terminal.wait_for("Where is the app served?")
     terminal.type("https://shop.example")
+    terminal.wait_for("Which profile?")
+    terminal.type("strict")
     terminal.wait_for("Create the first administrator now?")
     terminal.type("y")
     terminal.wait_for("Name")
@@ -281,7 +283,9 @@ def test_at_a_terminal_init_asks_for_origin_and_first_administrator(program, app
     assert terminal.end() == 0
     assert "root is the first administrator." in terminal.shown
     assert PASSWORD not in terminal.shown
-    assert "https://shop.example" in (tmp_path / ".env").read_text(encoding="utf-8")
+    made = (tmp_path / ".env").read_text(encoding="utf-8")
+    assert "https://shop.example" in made
+    assert "GATEHOUSE_PROFILE=strict" in made
 
 
 def test_without_the_apps_secret_nothing_is_written_that_the_app_could_not_verify(program, tmp_path):

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import stat
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
@@ -13,12 +17,30 @@ from flask import Flask
 
 from tests.cli.conftest import PASSWORD, Commands
 from tests.support.apps import SECRET
+from tests.support.processes import free_port
+from tests.support.visitor import Visitor
 
+FACTORY = """
+from flask import Flask
+from flask_gatehouse import Gatehouse
+
+def create_app():
+    app = Flask(__name__)
+    Gatehouse(app)
+    return app
+"""
 FROM_FILE = "from flask import Flask\napp = Flask(__name__)\n"
+START = re.compile(r"^Start it with: (.*)$", re.MULTILINE)
 
 
 def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """Return a maker of an app without Gatehouse."""
+    return lambda: Flask("bare", instance_path=str(tmp_path / "instance"))
 
 
 @pytest.fixture
@@ -33,24 +55,25 @@ def test_rule_30_a_fresh_secret_and_a_closed_folder_are_made_whatever_the_umask(
         result = program("init")
     finally:
         os.umask(before)
-    assert (result.returncode, result.stderr) == (0, "")
+    assert result.returncode == 0
     assert mode(tmp_path / ".env") == 0o600
     assert mode(tmp_path / "instance") == 0o700
     made = dotenv_values(tmp_path / ".env")
     assert len(made["GATEHOUSE_SECRET_KEY"] or "") == 43
+    assert made["GATEHOUSE_PROFILE"] == "default"
     assert made["GATEHOUSE_ORIGINS"] == "http://127.0.0.1:5000,http://localhost:5000"
     assert str(made["GATEHOUSE_SECRET_KEY"]) not in result.stdout
 
 
 @pytest.mark.parametrize("kind", ["file", "empty file", "link to nothing"])
-def test_rule_30_an_env_file_that_exists_is_never_overwritten(in_folder, tmp_path, kind):
+def test_rule_30_an_env_file_that_exists_is_never_overwritten(in_folder, bare, tmp_path, kind):
     path = tmp_path / ".env"
     if kind == "link to nothing":
         path.symlink_to(tmp_path / "elsewhere")
     else:
         path.write_text("GATEHOUSE_CSP=mine\n" if kind == "file" else "", encoding="utf-8")
     before = path.read_bytes() if path.exists() else None
-    result = in_folder("init", "--origin", "https://app.example")
+    result = in_folder("init", "--origin", "https://app.example", app=bare)
     assert result.exit_code == 0
     assert ".env exists: left as it is." in result.stdout
     assert (path.read_bytes() if path.exists() else None) == before
@@ -62,13 +85,13 @@ def test_rule_30_one_of_many_writes_the_env_file(program, tmp_path):
         results = list(pool.map(lambda _: program("init"), range(3)))
     assert [result.returncode for result in results] == [0] * 3
     assert sum(".env was made" in result.stdout for result in results) == 1
-    assert len((tmp_path / ".env").read_text(encoding="utf-8").splitlines()) == 3
+    assert len((tmp_path / ".env").read_text(encoding="utf-8").splitlines()) == 4
 
 
-def test_two_secrets_are_never_alike(in_folder, tmp_path):
+def test_two_secrets_are_never_alike(in_folder, bare, tmp_path):
     secrets = set()
     for _ in range(3):
-        in_folder("init")
+        in_folder("init", app=bare)
         secrets.add(dotenv_values(tmp_path / ".env")["GATEHOUSE_SECRET_KEY"])
         (tmp_path / ".env").unlink()
     assert len(secrets) == 3
@@ -87,14 +110,66 @@ def test_an_origin_that_is_none_is_a_usage_error_and_makes_nothing(in_folder, tm
     assert not (tmp_path / ".env").exists()
 
 
-def test_no_app_is_needed(in_folder):
-    result = in_folder("init")
-    assert "No app was found" in result.stdout
-    assert "gatehouse user create NAME --role admin" in result.stdout
+def test_v13_2_3_what_init_has_set_up_in_an_empty_folder_runs_safely_by_the_command_that_it_prints(
+    program, run_server, tmp_path
+):
+    port = free_port()
+    made = program("init", "--origin", f"http://127.0.0.1:{port}", "--admin", "root", stdin=f"{PASSWORD}\n")
+    assert made.returncode == 0, made.stderr
+    assert all(json.loads(line) for line in made.stderr.splitlines())  # the app's own log, and nothing else
+    assert PASSWORD not in made.stdout + made.stderr
+    (command,) = START.findall(made.stdout)
+    name, *arguments = shlex.split(command)
+    server = run_server([Path(sys.executable).with_name(name), *arguments], port=port, ready_path="/login")
+    root = Visitor(server.url)
+    assert root.get("/").location == "/login?next=/"
+    assert root.log_in("root", PASSWORD).location == "/"
+    assert "Hello root" in root.get("/").text
+    assert root.get("/admin").status == 200
+    lines = [json.loads(line) for line in server.tail().splitlines() if line.startswith("{")]
+    assert "login.succeeded" in [line["event"]["kind"] for line in lines if "event" in line]
+    checked = program("check", "--json")
+    assert checked.returncode == 0, checked.stdout
+    assert [finding["finding"] for finding in json.loads(checked.stdout)["findings"]] == ["one-administrator"]
 
 
-def test_an_app_without_gatehouse_is_told_how_to_get_one(in_folder, tmp_path):
-    result = in_folder("init", app=lambda: Flask("bare", instance_path=str(tmp_path / "instance")))
+def test_a_second_run_leaves_what_is_there_and_says_so(program, tmp_path):
+    program("init", "--admin", "root", stdin=f"{PASSWORD}\n")
+    before = {path: path.read_bytes() for path in (tmp_path / ".env", tmp_path / "app.py")}
+    again = program("init")
+    assert (again.returncode, again.stderr) == (0, "")
+    for said in (".env exists: left as it is.", "app.py exists: left as it is.", "There is an administrator already."):
+        assert said in again.stdout
+    assert START.search(again.stdout)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_strict_profile_gets_its_pepper_and_passes_the_check(program, tmp_path):
+    options = ("--origin", "https://app.example", "--profile", "strict", "--admin", "root")
+    made = program("init", *options, stdin=f"{PASSWORD}\n")
+    assert made.returncode == 0, made.stderr
+    settings = dotenv_values(tmp_path / ".env")
+    assert settings["GATEHOUSE_PROFILE"] == "strict"
+    assert len(settings["GATEHOUSE_PEPPER"] or "") == 43
+    assert "--port 8000 " in START.findall(made.stdout)[0]  # a proxy ends TLS in front of it
+    assert program("check").returncode == 0
+
+
+def test_an_app_that_refuses_to_serve_gets_no_command_but_the_mend(make_app, database_url):
+    run = Commands(make_app(TESTING=False, GATEHOUSE_ORIGINS=""))
+    result = run("init", "--admin", "root", stdin=f"{PASSWORD}\n")
+    assert START.search(result.stdout) is None
+    assert "GATEHOUSE_ORIGINS: missing" in result.stderr
+
+
+def test_an_app_of_a_factory_is_started_by_flask(program, tmp_path):
+    (tmp_path / "shop.py").write_text(FACTORY, encoding="utf-8")
+    made = program("--app", "shop:create_app", "init", "--origin", "http://127.0.0.1:5001")
+    assert START.findall(made.stdout) == ["flask --app shop:create_app run --port 5001"]
+
+
+def test_an_app_without_gatehouse_is_told_how_to_get_one(in_folder, bare):
+    result = in_folder("init", app=bare)
     assert (result.exit_code, "add Gatehouse(app)" in result.stdout) == (0, True)
 
 
@@ -135,8 +210,8 @@ def test_a_name_that_cannot_be_one_makes_nothing(site, tmp_path):
     assert not (tmp_path / ".env").exists()
 
 
-def test_an_administrator_needs_an_app(in_folder):
-    result = in_folder("init", "--admin", "root", stdin=f"{PASSWORD}\n")
+def test_an_administrator_needs_an_app_behind_gatehouse(in_folder, bare):
+    result = in_folder("init", "--admin", "root", app=bare, stdin=f"{PASSWORD}\n")
     assert (result.exit_code, "--app" in result.stderr) == (2, True)
 
 

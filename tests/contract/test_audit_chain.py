@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
@@ -164,18 +163,6 @@ def test_rule_27_who_knows_why_a_head_was_not_sealed_goes_on_from_a_later_one(ch
     assert found_at(careless, known.replace("12:", "10:")) == 10
     careless.change(sa.update(EVENT).where(EVENT.c.id == 4).values(kind="user.created"))
     assert found_at(careless, known) == 4
-
-
-def test_rule_27_v16_4_3_the_head_is_emitted_to_the_log_on_a_schedule(home, caplog):
-    caplog.set_level(logging.INFO, "flask_gatehouse.audit")
-    events = [Event("logout", APP)] * (audit.EMIT_EVERY - 1)
-    with home.services.unit() as unit:
-        unit.events.extend(events)
-    assert caplog.messages == []
-    with home.services.unit() as unit:
-        unit.events.extend([Event("logout", APP)] * 2)
-    assert caplog.messages == [f"audit chain head {head_of(home)}"]
-    assert home.verified(caplog.messages[0].rpartition(" ")[2]) == audit.EMIT_EVERY + 1
 
 
 def test_a_long_chain_is_walked_in_batches_and_tells_how_far_it_is(home):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flask_gatehouse.domain import audit
 from flask_gatehouse.domain.audit import Event, search
-from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.clock import micros
 from flask_gatehouse.kernel.identity import APP, Source
+from tests.support.plans import fill_log, plans_of
 
-EVENT = schema.event
 MINUTE = micros(timedelta(minutes=1))
 START = 1_700_000_000_000_000
 KINDS = ("logout", "user.created", "user.suspended")
@@ -79,34 +81,94 @@ def test_a_kind_is_a_value_and_never_part_of_the_statement(log):
         assert log.services.audit.search(connection, kind="' OR 1=1 --", address="' OR 1=1 --") == []
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-@pytest.mark.parametrize(
-    "column, value, index",
-    [
-        ("user_id", 1, "ix_gatehouse_event_user_id_id"),
-        ("kind", "logout", "ix_gatehouse_event_kind_id"),
-        ("address", "192.0.2.1", "ix_gatehouse_event_address_id"),
-        ("kind", None, "INTEGER PRIMARY KEY"),
-    ],
-)
-@pytest.mark.parametrize("since, until", [(None, None), (START + 50 * MINUTE, START + 70 * MINUTE)])
-def test_every_search_goes_along_an_index_and_sorts_nothing(log, column, value, index, since, until):
-    with log.services.reading() as connection:
-        query = search.newest(connection, {column: value}, since, until).limit(5)
-        text = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
-        plan = " ".join(str(row[3]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}"))
-    assert "TEMP B-TREE" not in plan
-    assert index in plan or plan == "SCAN gatehouse_event", plan  # newest first without any condition: from the end
-    assert (plan == "SCAN gatehouse_event") == (value is None and since is None)
+@pytest.mark.parametrize("text", ["192.0.2.7", "::ffff:192.0.2.7", "2001:DB8::7", "2001:db8:0:1::/64"])
+def test_an_address_is_looked_for_in_the_form_that_the_log_has_it_in(text):
+    expected = {"2001:DB8::7": "2001:db8::7"}.get(text, text.removeprefix("::ffff:"))
+    assert audit.address_of(text) == expected
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_the_bounds_of_a_span_come_off_the_index_of_times(log):
-    texts: list[tuple[str, object]] = []
-    with log.services.reading() as connection:
-        sa.event.listen(connection, "before_cursor_execute", lambda *sent: texts.append((sent[2], sent[3])))
-        log.services.audit.search(connection, user_id=1, since=START + 50 * MINUTE, until=START + 70 * MINUTE)
-        for text, values in texts[:2]:
-            (row,) = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
-            assert "USING COVERING INDEX ix_gatehouse_event_at (at" in row[3]
-    assert len(texts) == 5
+@pytest.mark.parametrize("text", ["", "x", "192.0.2.0/24", "192.0.2", "1" * 5000, "2001:db8::/129", " 192.0.2.7"])
+def test_what_is_no_address_is_refused(text):
+    with pytest.raises(ValueError, match="write one address"):
+        audit.address_of(text)
+
+
+# --- a long log --------------------------------------------------------------------------------------------
+
+LONG = 30_000
+SECOND = MINUTE // 60
+
+
+@pytest.fixture
+def long_log(home):
+    """Return a house with a long log: halves of it from two addresses and of two kinds, which never meet but once."""
+    fill_log(
+        home.services.database,
+        LONG,
+        START,
+        SECOND,
+        kind="CASE WHEN n = 7 OR n % 2 = 0 THEN 'logout' ELSE 'user.created' END",
+        address="CASE WHEN n % 2 = 0 THEN '192.0.2.2' ELSE '192.0.2.1' END",
+        user_id="n % 1000",
+    )
+    return home
+
+
+def page(home, before=0, limit=5, **wanted):
+    with home.services.reading() as connection:
+        return home.services.audit.page(connection, audit.Wanted(**wanted), before=before, limit=limit)
+
+
+def test_a_page_looks_at_a_bounded_number_of_rows_and_goes_on(long_log, monkeypatch):
+    monkeypatch.setattr(search, "READ_AT_MOST", 1000)
+    wanted = {"kind": "logout", "address": "192.0.2.1"}
+    pages, found = 1, page(long_log, **wanted)
+    assert found.entries == []
+    assert found.before == LONG - 2001
+    while found.before and not found.entries:
+        pages, found = pages + 1, page(long_log, before=found.before, **wanted)
+    assert [entry.id for entry in found.entries] == [7]
+    assert pages == LONG / 2 / 1000
+    assert found.before == 0
+    with long_log.services.reading() as connection:
+        everything = long_log.services.audit.search(connection, limit=5, **wanted)
+    assert everything == found.entries
+
+
+def test_the_rarest_of_what_is_asked_for_leads(long_log):
+    found = page(long_log, user_id=7, kind="user.created", address="192.0.2.1")
+    assert [entry.id for entry in found.entries] == [LONG - 1000 * n - 993 for n in range(5)]
+    assert found.before == found.entries[-1].id
+    assert page(long_log, user_id=8, kind="user.created") == ([], 0)
+
+
+SPAN = {"since": START + 20_000 * SECOND, "until": START + 21_000 * SECOND}
+ASKED: list[tuple[dict[str, Any], str]] = [
+    ({}, "id"),
+    ({"user_id": 7}, "user_id_id"),
+    ({"kind": "logout"}, "kind_id"),
+    ({"address": "192.0.2.1"}, "address_id"),
+    ({"user_id": 7, "kind": "logout"}, "user_id_id"),
+    ({"kind": "logout", "address": "192.0.2.1"}, "(kind|address)_id"),
+    ({"user_id": 7, "kind": "user.created", "address": "192.0.2.1"}, "user_id_id"),
+]
+
+
+@pytest.mark.parametrize("span", [{}, SPAN], ids=["ever", "span"])
+def test_every_search_goes_along_the_index_of_what_is_rarest(long_log, span):
+    """By number alone it may be the table's own order: SQLite's rowid, PostgreSQL's primary key."""
+    database = long_log.services.database
+    for asked, index in ASKED:
+        *first, last = plans_of(database, partial(page, long_log, **asked, **span))
+        assert len(first) == len(span) + (len(asked) > 1)
+        assert not re.search("TEMP B-TREE|Seq Scan", last), (asked, last)
+        if index == "id":
+            by_number = "INTEGER PRIMARY KEY" if database.is_sqlite else "pk_gatehouse_event"
+            assert re.search(by_number, last), last
+        else:
+            assert re.search(f"ix_gatehouse_event_{index}", last), (asked, last)
+            assert re.search(r"=\? AND id>\? AND id<\?|Index Cond: .*ROW.*ROW", last), (asked, last)
+            assert not re.search("pk_gatehouse_event|gatehouse_event_at", last), (asked, last)
+        for plan in first:
+            assert re.search("USING COVERING INDEX|Index", plan), plan
+            assert not re.search("Seq Scan|SCAN gatehouse_event$", plan, re.MULTILINE), plan

@@ -11,7 +11,7 @@ from tests.support import ROOT
 
 DOCS = ROOT / "docs"
 FENCE = re.compile(r"^(`{3,})(\{?[\w-]*\}?)[^\n]*\n(.*?)^\1\s*$", re.MULTILINE | re.DOTALL)
-COMMENT = re.compile(r"^# (\S+\.(?:py|ini|env|mako|html|sql|toml))$|^\{# (\S+\.html) #\}$|^-- (\S+\.sql)$")
+COMMENT = re.compile(r"^# (\S+\.(?:py|ini|env|mako|html|sql|toml|conf))$|^\{# (\S+\.html) #\}$|^-- (\S+\.sql)$")
 
 
 @dataclass(frozen=True)

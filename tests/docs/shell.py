@@ -33,7 +33,7 @@ def run(block: str, folder: Path, *, env: Mapping[str, str] | None = None, stdin
     for command, expected in commands(block):
         printed = run_one(command, folder, env=env, stdin=stdin)
         if expected:
-            assert _agrees(expected, printed), f"$ {command}\n{printed}\nexpected:\n" + "\n".join(expected)
+            assert agrees(expected, printed), f"$ {command}\n{printed}\nexpected:\n" + "\n".join(expected)
 
 
 def run_one(command: str, folder: Path, *, env: Mapping[str, str] | None = None, stdin: str = "") -> str:
@@ -53,7 +53,7 @@ def run_one(command: str, folder: Path, *, env: Mapping[str, str] | None = None,
     return done.stdout
 
 
-def _agrees(expected: list[str], printed: str) -> bool:
+def agrees(expected: list[str], printed: str) -> bool:
     """Tell whether the lines agree: blanks count as one, `…` is anything, a line `...` is any lines."""
     pattern = "".join(_line(line) for line in expected)
     text = "".join(f"{' '.join(line.split())}\n" for line in printed.splitlines() if line.strip(" ─"))

@@ -76,7 +76,7 @@ def home():
 """
 
 
-@pytest.mark.parametrize("name", ["deploy", "secrets", "recover-an-administrator"])
+@pytest.mark.parametrize("name", ["deploy", "secrets", "collect-logs"])
 def test_the_commands_of_the_page_do_what_it_says(name, tmp_path):
     page = pages.page(f"howto/{name}.md")
     (tmp_path / "app.py").write_text(pages.files(page).get("app.py", APP), encoding="utf-8")
@@ -259,7 +259,14 @@ def test_every_page_is_given_what_the_manual_says(config):
             guest.get(path)
         for path in ("/reauthenticate", "/account", "/account/password", "/account/security", "/account/sessions"):
             alice.get(path)
-        for path in ("/account/activity", "/admin", "/admin/users", "/admin/users/2", "/admin/sessions"):
+        for path in (
+            "/account/activity",
+            "/admin",
+            "/admin/users",
+            "/admin/users/2",
+            "/admin/sessions",
+            "/admin/audit",
+        ):
             root.get(path)
         for path in ("/admin/roles", "/admin/roles/admin"):
             root.get(path)

@@ -13,16 +13,17 @@ from sqlalchemy.pool import QueuePool
 
 import flask_gatehouse
 from flask_gatehouse import Gatehouse, InvalidEmail, InvalidName, WeakPassword
+from flask_gatehouse.cli import findings
 from flask_gatehouse.domain import audit, devices, passwords, throttle, tokens, users
 from flask_gatehouse.domain.passwords import hashing
 from flask_gatehouse.domain.policy import BUILT_IN
 from flask_gatehouse.domain.sessions import PENDING_MICROS, SEEN_AT_MOST, sql
 from flask_gatehouse.domain.throttle import rules
-from flask_gatehouse.flows import acts, administer, register, reset_password
+from flask_gatehouse.flows import acts, administer, register, reset_password, verify_log
 from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.flows.outcomes import Refused
-from flask_gatehouse.http import cookie, gate, guest, origin
-from flask_gatehouse.kernel import database, schema, settings
+from flask_gatehouse.http import cookie, gate, guest, logs, origin
+from flask_gatehouse.kernel import database, problems, schema, settings
 from flask_gatehouse.kernel.clock import micros
 from flask_gatehouse.kernel.identity import CLI
 from flask_gatehouse.web import shown
@@ -93,7 +94,19 @@ def test_every_unsafe_setting_is_in_the_reference():
     listed = {row["setting"].strip("`") for row in pages.table(FROM_CODE.unsafe_table())}
     found = {text for text in first_arguments(r"^Problem$") if " " not in text}
     assert found
-    assert found - listed == set()
+    assert found - listed == {"MAX_CONTENT_LENGTH"}  # of which there is advice alone
+
+
+def test_every_finding_of_check_is_in_the_reference_with_requirements_that_exist():
+    rows = {row["finding"].strip("`"): row for row in pages.table(FROM_CODE.findings_table())}
+    by_setting = {"unsafe-setting", "setting", "advised-setting"}
+    assert rows.keys() == findings.KINDS.keys() == first_arguments(r"^Found$") | by_setting
+    known = {line.partition(",")[0] for line in pages.page("reference/asvs.csv").splitlines()}
+    asked = [*(kind.requirements for kind in findings.KINDS.values()), *findings.OF_SETTINGS.values()]
+    assert {one for ids in asked for one in ids} - known == set()
+    named = {f"GATEHOUSE_{name.upper()}" for name in settings.Settings.__dataclass_fields__}
+    assert findings.OF_SETTINGS.keys() - named - first_arguments(r"^Problem$") == set()
+    assert problems.LONGEST.keys() <= settings.Settings.__dataclass_fields__.keys()
 
 
 def test_the_settings_that_the_manual_names_exist():
@@ -241,6 +254,8 @@ def test_v15_1_3_the_documented_bounds_of_expensive_work_are_the_codes():
     assert "lock_timeout = '5s'" in inspect.getsource(database)
     assert number(rows["a list of users or events"]["bound"]) == shown.PER_PAGE
     assert str(audit.BATCH) in rows["verifying the audit chain"]["cost"]
+    assert f"newest {verify_log.ROWS_AT_MOST} rows" in rows["verifying the audit chain"]["bound"]
+    assert f"{audit.READ_AT_MOST} rows looked at" in rows["searching the audit log"]["bound"]
 
 
 def test_v13_1_2_v13_1_3_the_documented_limits_of_connections_are_the_engines(tmp_path):
@@ -377,19 +392,23 @@ def test_v16_1_1_event_catalogue_is_complete():
 
 
 def test_v16_1_1_v16_2_3_every_logger_is_in_the_inventory():
-    listed = set(pages.code_words(pages.section(pages.page("reference/events.md"), "What is logged where")))
+    listed = set(pages.code_words(pages.section(pages.page("reference/logs.md"), "What is logged where")))
     used = first_arguments(r"getLogger$")
     assert used
     assert used - listed == set()
     assert first_arguments(r"Handler$") == set()
-    assert f"every {audit.EMIT_EVERY} rows" in pages.page("reference/events.md")
+    text = pages.page("reference/logs.md")
+    assert f"every {audit.EMIT_EVERY} rows" in text
+    assert micros(timedelta(hours=1)) == audit.EMIT_AFTER
+    assert f"up to {logs.TEXT_MAX} characters" in text
+    assert f"last {logs.TRACE_MAX} characters" in text
 
 
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
 def test_v16_1_1_v16_2_3_every_line_of_the_log_is_in_the_inventory_with_its_level():
-    rows = pages.table(pages.section(pages.page("reference/events.md"), "What is logged where"))
+    rows = pages.table(pages.section(pages.page("reference/logs.md"), "What is logged where"))
     listed = {tuple(row["where"].removeprefix("logger ").split(", ")) for row in rows if "logger" in row["where"]}
     found = set()
     for module in modules():

@@ -212,7 +212,7 @@ def test_rule_04_a_factor_that_answers_no_more_is_unlocked_by_command_and_no_rig
 def test_rule_08_guesses_of_the_factor_are_counted_and_survive_a_new_login(guarded, alice):
     pending = pend(guarded)
     assert [reason(answer(guarded, pending.secret, "wrong")) for _ in range(5)] == [Refusal.CREDENTIALS] * 5
-    assert reason(answer(guarded, pending.secret, "one")) is Refusal.THROTTLED
+    assert reason(answer(guarded, pending.secret, "one")) is Refusal.GONE  # the fifth wrong answer ended it
     pending = pend(guarded)
     assert reason(answer(guarded, pending.secret, "one")) is Refusal.THROTTLED
     guarded.later(seconds=30)

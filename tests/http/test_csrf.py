@@ -376,7 +376,11 @@ def test_v3_5_3_safe_methods_change_nothing(build):
     root = come_in(app, "root", "admin")
     add_user(app, "alice")
     before = len(entries(app))
-    actions = our_pages(app, "POST").keys() - our_pages(app, "GET").keys() - {"gatehouse.change_email"}
+    actions = (
+        our_pages(app, "POST").keys()
+        - our_pages(app, "GET").keys()
+        - {"gatehouse.change_email", "gatehouse.admin_create_role"}
+    )
     assert len(actions) > 8
     for path in (our_pages(app, "POST")[endpoint] for endpoint in actions):
         assert [root.get(path).status_code, root.head(path).status_code] == [405, 405], path

@@ -497,9 +497,9 @@ def test_v8_3_1_hidden_actions_called_directly_are_refused_on_the_server(app):
         for endpoint, path in our_pages(app, "POST").items()
         if endpoint.startswith("gatehouse.admin")
     }
-    assert len(refused) == 7
+    assert len(refused) >= 8
     assert set(refused.values()) == {403}
-    assert [entry.kind for entry in entries(app)].count("access.denied") == 7
+    assert [entry.kind for entry in entries(app)].count("access.denied") == len(refused)
     assert alice.get("/admin").status_code == alice.get("/admin/users").status_code == 403
     assert alice.get("/admin/users/1").status_code == 403
 

@@ -105,14 +105,18 @@ class Visitor:
         """Press the log-out button of a page."""
         return self.submit("/logout", page=page)
 
+    def connect(self) -> http.client.HTTPConnection:
+        """Return a connection from this visitor's address."""
+        place = urlsplit(self.url)
+        return http.client.HTTPConnection(
+            place.hostname or "", place.port, timeout=TIMEOUT_SECONDS, source_address=(self.source, 0)
+        )
+
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """Send one request on a connection of its own."""
-        place = urlsplit(self.url)
-        connection = http.client.HTTPConnection(
-            place.hostname or "", place.port, timeout=TIMEOUT_SECONDS, source_address=(self.source, 0)
-        )
+        connection = self.connect()
         sent = {"User-Agent": self.user_agent, "Accept": "text/html,application/xhtml+xml", "Connection": "close"}
         if self.cookies:
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())

@@ -9,7 +9,8 @@ import pytest
 
 from flask_gatehouse.kernel import settings
 from flask_gatehouse.kernel.errors import SettingsError
-from flask_gatehouse.kernel.settings import Settings, load, problems
+from flask_gatehouse.kernel.problems import problems
+from flask_gatehouse.kernel.settings import Settings, load
 
 SECRET = "a secret of the settings' tests, long enough"
 SAFE: dict[str, object] = {"SECRET_KEY": SECRET, "GATEHOUSE_ORIGINS": "https://app.example"}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flask_gatehouse.domain.users import UserRecord
     from flask_gatehouse.flows.services import Services
     from flask_gatehouse.http.routes import RouteRow
-    from flask_gatehouse.kernel.settings import Problem
+    from flask_gatehouse.kernel.problems import Problem
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,6 +47,12 @@ class Extension(Protocol):
 
     def problems(self, app: Flask) -> list[Problem]:
         """Return what makes the app refuse to serve."""
+
+    def doubts(self, app: Flask) -> list[Problem]:
+        """Return settings that should be mended, although the app serves with them."""
+
+    def advice(self, app: Flask) -> list[Problem]:
+        """Return settings that may be right, and are often forgotten."""
 
     def secret_files(self, app: Flask) -> list[Path]:
         """Return the files that settings were read from."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import click
 from flask.cli import NoAppException, ScriptInfo
 
 from flask_gatehouse.domain import users
-from flask_gatehouse.domain.audit import KINDS, Finding, parse_link, verify_files
+from flask_gatehouse.domain.audit import KINDS, Finding, address_of, parse_link, verify_files
 from flask_gatehouse.flows import archive as archive_flow
 from flask_gatehouse.kernel import settings
 from flask_gatehouse.kernel.errors import SettingsError
@@ -66,10 +65,9 @@ def address(value: str) -> str:
         click.BadParameter: it is none.
     """
     try:
-        found = ipaddress.ip_address(value)
+        return address_of(value)
     except ValueError as error:
-        raise click.BadParameter("write one address, such as 192.0.2.7 or 2001:db8::7") from error
-    return str(getattr(found, "ipv4_mapped", None) or found)
+        raise click.BadParameter(str(error)) from error
 
 
 @commands.command("list")
@@ -112,9 +110,7 @@ def show_all(
 
 
 def _names(connection: Connection, entries: Iterable[Entry]) -> dict[int, str]:
-    ids = {entry.user_id for entry in entries if entry.user_id is not None}
-    found = (users.find(connection, user_id) for user_id in ids)
-    return {user.id: user.username for user in found if user is not None}
+    return users.names_of(connection, {entry.user_id for entry in entries if entry.user_id is not None})
 
 
 def _facts(entry: Entry, names: dict[int, str]) -> dict[str, object]:

@@ -2,55 +2,41 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from dotenv import find_dotenv
 
-from flask_gatehouse import migrations
-from flask_gatehouse.domain import passwords
-from flask_gatehouse.kernel.errors import DatabaseUnavailableError, GatehouseError, SettingsError
-from flask_gatehouse.kernel.schema import REVISION
-from flask_gatehouse.kernel.settings import out_of_place, secret_files
+from flask_gatehouse.kernel.errors import GatehouseError, SettingsError
+from flask_gatehouse.kernel.settings import secret_files
 
 from .app import NO_APP, Site, find_app, in_words, site_of
-from .options import json_option
+from .check_database import of_database
+from .files import loose
+from .findings import KINDS, Found, Severity
+from .options import json_option, text
 from .output import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from flask_gatehouse.flows.services import Services
-
-OTHERS = 0o077
-"""Any right of group and others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Something unsafe.
-
-    Attributes:
-        subject: the setting, file, route or part concerned.
-        text: what is wrong and how to mend it; never a secret.
-    """
-
-    subject: str
-    text: str
+ORDER = list(KINDS)
+MANY = 3
 
 
 @click.command("check")
+@click.option(
+    "--head", type=text, default="", metavar="VALUE", help="A head of the audit log printed or logged before."
+)
 @json_option
 @click.pass_context
-def check(ctx: click.Context, *, as_json: bool) -> None:
-    """Report what is unsafe, each with its mend; exit 1 when there is anything.
+def check(ctx: click.Context, *, head: str, as_json: bool) -> None:
+    """Report what is unsafe, each with its mend; exit 1 when something is unsafe or should be mended.
 
-    Settings that are unsafe or without effect, labels of routes, modes of files, age of the schema, passwords hashed
-    by slower old schemes.
+    Settings, labels of routes, modes of files, the database and how it is reached, the audit log, passwords. Advice
+    does not change the exit code. With --head a cut tail of the audit log is found too.
     """
     found: list[Found] = []
     facts: dict[str, object] = {}
@@ -62,47 +48,84 @@ def check(ctx: click.Context, *, as_json: bool) -> None:
         site = site_of(app)
         found += _secret_files(site.gate.secret_files(app))
         found += _settings(site)
-        found += _labels(site)
-        found += _instance(site)
-        found += _database(site, facts)
+        found += _modes_of_flask(site)
+        found += _routes(site)
+        found += loose(Path(app.instance_path), 0o700)
+        found += _log()
+        found += of_database(site.services, facts, head)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--head") from error
     except GatehouseError as error:
         found += _secret_files(secret_files({}))
-        found.append(Found("settings" if isinstance(error, SettingsError) else "app", in_words(error)))
-    _report(found, facts, as_json=as_json)
-    if found:
+        found.append(Found("app", "settings" if isinstance(error, SettingsError) else "app", in_words(error)))
+    _report(sorted(found, key=lambda item: ORDER.index(item.kind)), facts, as_json=as_json)
+    if any(item.severity is not Severity.ADVICE for item in found):
         ctx.exit(1)
 
 
-def _report(found: list[Found], facts: dict[str, object], *, as_json: bool) -> None:
+def _report(found: list[Found], facts: Mapping[str, object], *, as_json: bool) -> None:
+    is_well = all(item.severity is Severity.ADVICE for item in found)
     if as_json:
-        findings = [{"subject": item.subject, "text": item.text} for item in found]
-        print_json({"is_safe": not found, "findings": findings, **facts})
+        print_json({"is_safe": is_well, "findings": [_facts(item) for item in found], **facts})
         return
     for name, value in facts.items():
-        say(f"{name.replace('_', ' ')}: {value}")
+        shown = ", ".join(f"{count} {state}" for state, count in value.items()) if isinstance(value, dict) else value
+        say(f"{name.replace('_', ' ')}: {shown}")
     if found:
-        print_table(("WHERE", "WHAT TO MEND"), ((item.subject, item.text) for item in found))
-    else:
+        columns = ("HOW GRAVE", "WHERE", "WHAT TO MEND", "ASKED FOR BY")
+        cells = ((item.severity.value, item.subject, item.text, item.requirements) for item in found)
+        print_table(columns, cells)
+    if is_well:
         say("All is well.")
 
 
-# --- settings and labels -----------------------------------------------------------------------------------
+def _facts(item: Found) -> dict[str, object]:
+    return {
+        "finding": item.kind,
+        "severity": item.severity.value,
+        "subject": item.subject,
+        "text": item.text,
+        "requirements": list(item.requirements),
+    }
+
+
+# --- settings, routes and the log --------------------------------------------------------------------------
 
 
 def _settings(site: Site) -> Iterator[Found]:
+    gate, app = site.gate, site.app
+    kinds = {"unsafe-setting": gate.problems, "setting": gate.doubts, "advised-setting": gate.advice}
+    for kind, find in kinds.items():
+        yield from (Found(kind, problem.setting, problem.text) for problem in find(app))
+
+
+def _modes_of_flask(site: Site) -> Iterator[Found]:
+    hidden = "what is unsafe only without it is not looked for; never serve others like this"
     if site.app.debug:
-        say("Debug is on: what is unsafe only outside of debug is not looked for.", is_note=True)
-    idle = out_of_place(site.services.settings, relaxed=site.app.debug or site.app.testing)
-    for problem in (*site.gate.problems(site.app), *idle):
-        yield Found(problem.setting, problem.text)
+        yield Found("debug", "app.debug", f"it is on: {hidden}: unset FLASK_DEBUG, remove debug=True")
+    if site.app.testing:
+        yield Found("testing", "app.testing", f"it is on: {hidden}: remove TESTING")
 
 
-def _labels(site: Site) -> Iterator[Found]:
-    for row in site.gate.route_table(site.app):
+def _routes(site: Site) -> Iterator[Found]:
+    rows = site.gate.route_table(site.app)
+    for row in rows:
         if row.error:
-            yield Found(row.rule, row.error)
+            yield Found("route", row.rule, row.error)
     for fault in site.gate.rule_faults(site.app):
-        yield Found("rules", fault)
+        yield Found("rule", "rules", fault)
+    bare = [row.rule for row in rows if not row.is_labelled and not row.error]
+    if bare:
+        more = f" and {len(bare) - MANY} more" if len(bare) > MANY else ""
+        said = f"{', '.join(bare[:MANY])}{more} have no label of their own: say @login_required or @public"
+        yield Found("unlabelled-routes", "routes", said)
+
+
+def _log() -> Iterator[Found]:
+    log = logging.getLogger("flask_gatehouse.audit")
+    if not (log.isEnabledFor(logging.INFO) and log.hasHandlers()):
+        said = "its events and heads reach no log: set INFO for flask_gatehouse.audit, and a handler"
+        yield Found("audit-unheard", "audit log", said)
 
 
 # --- files (rule 30) ---------------------------------------------------------------------------------------
@@ -113,68 +136,4 @@ def _secret_files(known: list[Path]) -> Iterator[Found]:
     if path := find_dotenv(".env", usecwd=True):
         known = [Path(path), *known]
     for file in {path.resolve(): path for path in known}:
-        yield from _loose(file, 0o600)
-
-
-def _instance(site: Site) -> Iterator[Found]:
-    yield from _loose(Path(site.app.instance_path), 0o700)
-
-
-def _database_files(services: Services) -> Iterator[Found]:
-    name = services.database.engine.url.database
-    if services.database.is_sqlite and name and name != ":memory:":
-        for ending in ("", "-wal", "-shm"):
-            yield from _loose(Path(name + ending), 0o600)
-
-
-def _loose(path: Path, mode: int) -> Iterator[Found]:
-    """Find a file or folder that others than its owner may read or change."""
-    try:
-        present = path.stat().st_mode & 0o777
-    except OSError:
-        return
-    if present & OTHERS:
-        shown = os.path.relpath(path)
-        yield Found(str(path), f"others can reach it (mode {present:04o}): chmod {mode:o} {shown}")
-
-
-# --- the database ------------------------------------------------------------------------------------------
-
-
-def _database(site: Site, facts: dict[str, object]) -> Iterator[Found]:
-    services = site.services
-    yield from _database_files(services)
-    try:
-        revision = migrations.current(services.database)
-        facts["schema"] = revision
-        if revision != REVISION:
-            yield Found("database", _age(revision))
-            return
-        with services.database.snapshot() as connection:
-            schemes = passwords.count_schemes(connection)
-            shadowed = services.roles.shadowed(connection)
-            facts["audit_head"] = services.audit.head(connection)
-    except DatabaseUnavailableError as error:
-        yield Found("database", in_words(error))
-        return
-    for name in shadowed:
-        yield Found("roles", f"role {name} is declared in code and in the database: the code's permissions count")
-    yield from _old_schemes(services, schemes)
-
-
-def _age(revision: str | None) -> str:
-    if revision is None:
-        return "it has no tables yet: gatehouse db upgrade"
-    if revision < REVISION:
-        return f"its schema is {revision}, this release needs {REVISION}: gatehouse db upgrade"
-    return f"its schema {revision} is of a newer release than this one ({REVISION}): install that release"
-
-
-def _old_schemes(services: Services, schemes: Counter[str]) -> Iterator[Found]:
-    for scheme, count in schemes.most_common():
-        if not services.hasher.is_current(scheme):
-            text = (
-                f"{count} hashed by {scheme.lstrip('$')}: each is renewed at its user's next login; "
-                "for those who do not come back: gatehouse user reset NAME"
-            )
-            yield Found("passwords", text)
+        yield from loose(file, 0o600)

@@ -1,4 +1,4 @@
-"""`gatehouse init`: a fresh `.env`, a closed instance folder, the first administrator."""
+"""`gatehouse init`: a fresh `.env`, an app, a closed instance folder, the first administrator."""
 
 from __future__ import annotations
 
@@ -17,14 +17,20 @@ from flask_gatehouse.kernel import parsing
 from flask_gatehouse.kernel.identity import ADMIN, CLI
 from flask_gatehouse.kernel.keys import new_secret
 
-from .app import NO_GATE, find_app, site_of
+from .app import NO_GATE, Site, find_app, site_of
+from .first_app import NAME, TEXT, start_command
 from .options import is_terminal, read_password, reason_option, text
 from .output import say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask import Flask
+
     from flask_gatehouse.flows.services import Services
 
 DEVELOPMENT = "http://127.0.0.1:5000,http://localhost:5000"
+PROFILES = ("default", "strict")
 LATER = "Make the first administrator with: gatehouse user create NAME --role admin"
 _PLAIN_APP = re.compile(r"[A-Za-z0-9_./:-]+")
 
@@ -43,31 +49,40 @@ def origin_list(value: str) -> str:
 
 @click.command("init")
 @click.option("--origin", type=origin_list, metavar="URL", help="Where the app is served, such as https://app.example.")
+@click.option("--profile", type=click.Choice(PROFILES), help="How strict the defaults are.")
 @click.option("--admin", type=text, metavar="NAME", help="Create this first administrator; the password as below.")
 @click.option("--email", type=text, help="The administrator's e-mail address.")
 @reason_option
 @click.pass_context
-def init(ctx: click.Context, origin: str | None, admin: str | None, email: str | None, reason: str) -> None:
-    """Set up a folder: `.env` with a fresh secret, a closed instance folder, the first administrator.
+def init(
+    ctx: click.Context, *, origin: str | None, profile: str | None, admin: str | None, email: str | None, reason: str
+) -> None:
+    """Set up a folder: `.env` with fresh secrets, an app if there is none, its tables, the first administrator.
 
-    What exists is never overwritten. Needs no app; the administrator does. The password is asked for, or read as
-    one line of standard input when that is no terminal.
+    What exists is never overwritten: run it again after a change, or after an app was put there. At a terminal origin
+    and profile are asked for, unless --origin names the one. The password is asked for, or read as one line of standard
+    input when that is no terminal.
     """
     if admin is not None:
         users.require_name(admin)
-    _make_env(Path(".env"), ctx.ensure_object(ScriptInfo).app_import_path, origin)
+    named = ctx.ensure_object(ScriptInfo).app_import_path
+    is_first_run = _make_env(Path(".env"), named, lambda: _asked_for(origin, profile))
+    if not is_first_run and Path(NAME).exists():
+        say(f"{NAME} exists: left as it is.")
     try:
-        app = find_app(ctx)
+        app = find_app(ctx) or _first_app(ctx)
     except NoAppException as error:
         if admin is not None:
             raise
-        app = None
         say(error.format_message(), is_note=True)
-    _make_folder(Path(app.instance_path if app else "instance"))
-    if app is None or "gatehouse" not in app.extensions:
+        _make_folder(Path("instance"))
+        say(LATER)
+        return
+    _make_folder(Path(app.instance_path))
+    if "gatehouse" not in app.extensions:
         if admin is not None:
             raise click.UsageError("an administrator needs an app with Gatehouse(app): name it with --app")
-        say(f"{NO_GATE}." if app else "No app was found here yet.")
+        say(f"{NO_GATE}.")
         say(LATER)
         return
     site = site_of(app)
@@ -75,34 +90,72 @@ def init(ctx: click.Context, origin: str | None, admin: str | None, email: str |
         migrations.upgrade(site.services.database)
     site.gate.prepare_database(app)
     _make_admin(site.services, admin, email, reason)
+    _say_how_to_start(site, named)
 
 
-def _make_env(path: Path, app: str | None, origin: str | None) -> None:
-    """Write the file unless it exists: O_EXCL, mode 0600 (rule 30)."""
+def _first_app(ctx: click.Context) -> Flask:
+    """Write an app to start with, and load it."""
+    _write_new(Path(NAME), TEXT, 0o644)
+    say(f"{NAME} was made: an app to start with.")
+    app = find_app(ctx)
+    if app is None:
+        msg = f"{NAME} cannot be loaded"
+        raise click.ClickException(msg)
+    return app
+
+
+def _say_how_to_start(site: Site, named: str | None) -> None:
+    found = site.gate.problems(site.app)
+    for problem in found:
+        say(f"{problem.setting}: {problem.text}", is_note=True)
+    if not found:
+        say(f"Start it with: {start_command(site.app, named, site.services.settings)}")
+
+
+def _make_env(path: Path, app: str | None, ask: Callable[[], tuple[str, str]]) -> bool:
+    """Write the file unless it exists (False): O_EXCL, mode 0600 (rule 30)."""
     if path.is_symlink() or path.exists():
         say(f"{path} exists: left as it is.")
-        return
+        return False
+    origin, profile = ask()
     lines = [
         "# Made by `gatehouse init`. Keep it secret: out of version control, out of backups that others read.",
         f"GATEHOUSE_SECRET_KEY={new_secret()}",
-        f"GATEHOUSE_ORIGINS={origin or _ask_origin()}",
+        f"GATEHOUSE_ORIGINS={origin}",
+        f"GATEHOUSE_PROFILE={profile}",
     ]
+    if profile == "strict":
+        lines.append(f"GATEHOUSE_PEPPER={new_secret()}")
     if app and _PLAIN_APP.fullmatch(app):
         lines.append(f"FLASK_APP={app}")
+    is_made = _write_new(path, "\n".join(lines) + "\n", 0o600)
+    say(
+        f"{path} was made: a fresh secret, and where the app is served."
+        if is_made
+        else f"{path} exists: left as it is."
+    )
+    return is_made
+
+
+def _write_new(path: Path, content: str, mode: int) -> bool:
+    """Write a file that is not there yet; False: it is, and was left as it is."""
     try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
     except FileExistsError:
-        say(f"{path} exists: left as it is.")
-        return
+        return False
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write("\n".join(lines) + "\n")
-    say(f"{path} was made: a fresh secret, and where the app is served.")
+        file.write(content)
+    return True
 
 
-def _ask_origin() -> str:
-    if not is_terminal():
-        return DEVELOPMENT
-    return click.prompt("Where is the app served?", default=DEVELOPMENT, value_proc=origin_list, err=True)
+def _asked_for(origin: str | None, profile: str | None) -> tuple[str, str]:
+    """Return origin and profile; whoever names the origin, or is no person, is asked for nothing more."""
+    if origin is not None or not is_terminal():
+        return origin or DEVELOPMENT, profile or PROFILES[0]
+    origin = click.prompt("Where is the app served?", default=DEVELOPMENT, value_proc=origin_list, err=True)
+    if profile is None:
+        profile = click.prompt("Which profile?", default=PROFILES[0], type=click.Choice(PROFILES), err=True)
+    return origin, profile
 
 
 def _make_folder(path: Path) -> None:

@@ -14,6 +14,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from flask_gatehouse.cli.app import site_of
 from flask_gatehouse.cli.output import say
 from flask_gatehouse.flows.register import first_admin_code
+from flask_gatehouse.http import logs
 from flask_gatehouse.kernel.settings import is_loopback
 
 from . import create_app
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 )
 def demo(host: str, port: int, data: Path) -> None:
     """Run the demo program. Its first user becomes the administrator."""
+    logs.write_to_stderr()
     listener = _listen(host, port)
     with listener:
         port = listener.getsockname()[1]

@@ -50,6 +50,20 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """A grant that will end.
+
+    Attributes:
+        username: present login name of who holds it.
+    """
+
+    user_id: int
+    username: str
+    role: str
+    until_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
 class Rights:
     """What a user may do by role, to compare one user's reach with another's.
 
@@ -243,6 +257,23 @@ class Roles:
         for user_id, name in connection.execute(query.order_by(grant.c.role)):
             found.setdefault(user_id, []).append(name)
         return found
+
+    def ending(self, connection: Connection, now: Instant, until: Instant, limit: int) -> list[Ending]:
+        """Return grants of active users that end between two instants, the first ones first.
+
+        Args:
+            connection: where to read.
+            now: after this instant, in microseconds.
+            until: at this instant at the latest.
+            limit: at most so many.
+        """
+        query = (
+            select(grant.c.user_id, user.c.username, grant.c.role, grant.c.until_at)
+            .join(user, and_(user.c.id == grant.c.user_id, user.c.state == ACTIVE))
+            .where(grant.c.until_at > now, grant.c.until_at <= until)
+        )
+        rows = connection.execute(query.order_by(grant.c.until_at, grant.c.user_id).limit(limit))
+        return [Ending(*row) for row in rows]
 
     def add_grant(
         self, connection: Connection, user_id: int, key: str, now: Instant, *, by: int | None, until_at: Instant | None

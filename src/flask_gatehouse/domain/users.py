@@ -14,7 +14,7 @@ from flask_gatehouse.kernel.keys import new_public_id
 from flask_gatehouse.kernel.schema import ACTIVE, CLOSED, user, user_count
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy import Connection
 
@@ -99,6 +99,18 @@ def find_by_name(connection: Connection, name: str, *, lock: bool = False) -> Us
     """Return a user by login name, upper and lower case aside; with `lock` as `find`."""
     query = select(*_COLUMNS).where(user.c.username_key == (name_key(name) or ""))
     return _record(connection.execute(query.with_for_update(key_share=True) if lock else query).one_or_none())
+
+
+def names_of(connection: Connection, user_ids: Iterable[int]) -> dict[int, str]:
+    """Return the login names of several users at once."""
+    rows = connection.execute(select(user.c.id, user.c.username).where(user.c.id.in_(sorted(set(user_ids)))))
+    return {row.id: row.username for row in rows}
+
+
+def active_names(connection: Connection, user_ids: Iterable[int]) -> dict[int, str]:
+    """Return the login names of those among several users who are active."""
+    query = select(user.c.id, user.c.username).where(user.c.id.in_(sorted(set(user_ids))), user.c.state == ACTIVE)
+    return {row.id: row.username for row in connection.execute(query)}
 
 
 def create(connection: Connection, name: str, email: str | None, now: Instant) -> UserRecord | None:

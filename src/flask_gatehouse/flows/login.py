@@ -174,7 +174,7 @@ def _decide(
     issued = opening.open_session(services, unit, before, (proof,), attempt)
     services.throttle.settle(unit.connection, checked.charge, unit.now)
     if checked.found.device is not None:
-        services.throttle.unlock(unit.connection, before.user_id, unit.now)  # strangers' failures end with a full login
+        services.throttle.pardon(unit.connection, before.user_id, unit.now)
     return issued
 
 

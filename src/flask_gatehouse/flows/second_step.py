@@ -121,7 +121,7 @@ def _settle_both_steps(
     if not is_known:  # a known browser was charged to itself
         earlier = services.throttle.earlier_login(user_id, source.address)
         services.throttle.settle(unit.connection, earlier, unit.now)
-    services.throttle.unlock(unit.connection, user_id, unit.now)
+    services.throttle.pardon(unit.connection, user_id, unit.now)
 
 
 # --- a lost factor --------------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ class Services:
 
     @contextmanager
     def unit(self) -> Iterator[Unit]:
-        """Open the one transaction of a flow; the audit rows go in last (rule 29).
+        """Open the one transaction of a flow; the audit rows go in last (rule 29); the log is told after the commit.
 
         Raises:
             DatabaseUnavailableError: nothing was changed.
@@ -71,7 +71,8 @@ class Services:
         with self.database.unit() as connection:
             unit = Unit(connection, self.clock.now())
             yield unit
-            self.audit.append(connection, unit.events, unit.now)
+            written = self.audit.append(connection, unit.events, unit.now)
+        self.audit.stream.tell(written)
 
     def reading(self) -> AbstractContextManager[Connection]:
         """Open a connection that only reads."""

@@ -80,6 +80,7 @@ class GuardedSession(SessionMixin):
     _row_data = ""
     _data: dict[str, Any] | None = None
     _source: Source | None = None
+    _request_id = ""
     _issued: Issued | None = None
     _pending_secret: str | None = None
     _pending_cookie: Issued | None = None
@@ -156,8 +157,15 @@ class GuardedSession(SessionMixin):
         """Where the request comes from, for the audit log and the throttle."""
         if self._source is None:
             address = self.wired.origins.address(self.environ)
-            self._source = Source(address, self.agent, secrets.token_hex(8))
+            self._source = Source(address, self.agent, self.request_id)
         return self._source
+
+    @property
+    def request_id(self) -> str:
+        """The request's name in log and audit log: a trusted proxy's, else made when something is first told of it."""
+        if not self._request_id:
+            self._request_id = self.wired.origins.request_id(self.environ) or secrets.token_hex(8)
+        return self._request_id
 
     @property
     def nonce(self) -> str:

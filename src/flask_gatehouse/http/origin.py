@@ -34,6 +34,7 @@ FORWARDING = frozenset(
     {"HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP", "HTTP_X_CLIENT_IP", "HTTP_CF_CONNECTING_IP", "HTTP_TRUE_CLIENT_IP"}
 )
 """What proxies say beside `X-Forwarded-…`."""
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 CSRF_HEADERS = ("X-CSRFToken", "X-CSRF-Token")
 
 log = logging.getLogger("flask_gatehouse.origin")
@@ -113,6 +114,12 @@ class Origins:
         while hops and self._is_proxy(peer) and _is_address(hops[-1]):
             peer = hops.pop()
         return peer[:64]
+
+    def request_id(self, environ: Mapping[str, str]) -> str:
+        """Return what a proxy that we trust calls this request, or `""`; whatever else claims a name has none."""
+        given = environ.get("HTTP_X_REQUEST_ID") or ""
+        is_taken = _REQUEST_ID.fullmatch(given) and self._is_proxy(environ.get("REMOTE_ADDR") or "")
+        return given if is_taken else ""
 
     def _warn(self, text: str) -> None:
         if not self._has_warned:

@@ -137,6 +137,11 @@ def done(target: str, status_program: int = 200, **data: object) -> Response:
     return _data({"next": target, **data}, status_program, "application/json")
 
 
+def answered(template: str, data: dict[str, object], **context: object) -> Response:
+    """Answer a question that a form asked: a page that tells it, or data for a program."""
+    return _data(data, 200, "application/json") if wants_program() else page(template, 200, **context)
+
+
 def refused(refusal: Refused, template: str, **context: object) -> Response:
     """Answer a flow's refusal: the form again with the reason, or a problem."""
     status = STATUS[refusal.reason]

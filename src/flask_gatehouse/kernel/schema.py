@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy import (
     event as sqlalchemy_event,
@@ -47,6 +48,12 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+
+def _partial(name: str, column: str, condition: str) -> Index:
+    """Return an index of the few rows that are looked for: the others cost it nothing."""
+    return Index(name, column, sqlite_where=text(condition), postgresql_where=text(condition))
+
 
 Name = String(80).with_variant(String(80, collation="C"), "postgresql")
 Id = BigInteger().with_variant(Integer, "sqlite")
@@ -132,6 +139,7 @@ grant = Table(
     Column("granted_by", Id),
     Column("granted_at", BigInteger, nullable=False),
     Index("ix_gatehouse_grant_role", "role"),
+    _partial("ix_gatehouse_grant_until_at", "until_at", "until_at IS NOT NULL"),
     sqlite_with_rowid=False,
     comment="user holds role, by whom, until when; role names are case-folded",
 )
@@ -158,6 +166,8 @@ counter = Table(
     Column("refused", Integer, nullable=False, server_default="0"),
     Column("purge_at", BigInteger),
     Index("ix_gatehouse_counter_purge_at", "purge_at"),
+    _partial("ix_gatehouse_counter_blocked_until", "blocked_until", "blocked_until > 0"),
+    _partial("ix_gatehouse_counter_total", "total", "total >= 100"),
     comment="the throttle's counters",
 )
 

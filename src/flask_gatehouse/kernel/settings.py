@@ -1,4 +1,4 @@
-"""Every setting: type, default, meaning, and which values are unsafe. The only reader of `app.config`.
+"""Every setting: type, default, meaning. The only reader of `app.config`; `problems` judges what it read.
 
 The reference page `docs/reference/settings.md` is made from `Settings`.
 """
@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
     Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 PREFIX = "GATEHOUSE_"
-MIN_SECRET_LENGTH = 32
-MINUTE = timedelta(minutes=1)
-ARGON2_FLOOR_KIB, ARGON2_ONE_PASS_KIB = 19456, 47104
-"""OWASP's pairs: 19456 KiB with two passes, 47104 KiB with one."""
-SHORTEST_PASSWORD, LONGEST_MINIMUM = 8, 64
-"""NIST SP 800-63B 3.1.1.2: 8 at least; passwords of 64 must be possible."""
 ADMIN_FRESH = timedelta(minutes=5)
 STRICT_ADMIN_ABSOLUTE = timedelta(hours=8)
 FLASKS_SECRETS = frozenset({"SECRET_KEY", "SECRET_KEY_FALLBACKS"})
@@ -159,19 +152,6 @@ class Settings:
         return f"<Settings of profile {self.profile!r}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """An unsafe setting and its mend.
-
-    Attributes:
-        setting: its full name.
-        text: what is wrong and what to set instead; never the value of a secret.
-    """
-
-    setting: str
-    text: str
-
-
 def load(config: Mapping[str, object], *, folder: Path | None = None) -> Settings:
     """Read the settings: Flask config before environment, before `.env`, before the default.
 
@@ -180,7 +160,7 @@ def load(config: Mapping[str, object], *, folder: Path | None = None) -> Setting
         folder: where `.env` is looked for; the working directory when None.
 
     Returns:
-        The settings; whether they are safe is `problems()`'s business.
+        The settings; whether they are safe is the business of `kernel.problems`.
 
     Raises:
         SettingsError: a `GATEHOUSE_` key is unknown or a value cannot be read.
@@ -254,129 +234,6 @@ def _parsed(key: str, parse: Callable[[object], Any], value: object) -> Any:
     except ValueError as error:
         msg = f"{key} {error}"
         raise SettingsError(msg) from error
-
-
-def as_told(config: Mapping[str, object]) -> dict[str, object]:
-    """Return what a config says of our settings at the moment they are read, for `problems()` to compare later."""
-    return {key: value for key, value in config.items() if key.startswith(PREFIX) or key in FLASKS_SECRETS}
-
-
-def problems(
-    settings: Settings, config: Mapping[str, object], *, relaxed: bool, told: Mapping[str, object] | None = None
-) -> list[Problem]:
-    """Return what makes these settings unsafe to serve with.
-
-    Args:
-        settings: the settings.
-        config: the Flask app's config, for the keys of Flask, Flask-Login and Flask-WTF that could weaken ours.
-        relaxed: `app.debug or app.testing`.
-        told: `as_told()` of the config when the settings were read; what differs by now came too late.
-    """
-    found = list(_always(settings, config, testing=bool(config.get("TESTING"))))
-    found += _set_too_late(told, config, relaxed=relaxed) if told is not None else ()
-    if not relaxed:
-        found += _outside_debug_and_tests(settings)
-    return found
-
-
-def _always(settings: Settings, config: Mapping[str, object], *, testing: bool) -> Iterator[Problem]:
-    yield from _own(settings, testing=testing)
-    if config.get("WTF_CSRF_ENABLED") is False and not testing:
-        yield Problem("WTF_CSRF_ENABLED", "False leaves every form open to other sites: remove it")
-    if config.get("WTF_CSRF_FIELD_NAME", "csrf_token") != "csrf_token":
-        yield Problem("WTF_CSRF_FIELD_NAME", "the token is bound to its session under the name csrf_token: remove it")
-    if config.get("LOGIN_DISABLED") and not testing:
-        yield Problem("LOGIN_DISABLED", "opens every page: remove it")
-    if config.get("SESSION_COOKIE_HTTPONLY") is False:
-        yield Problem("SESSION_COOKIE_HTTPONLY", "False would show the cookie to scripts: remove it")
-    if config.get("SESSION_COOKIE_DOMAIN"):
-        yield Problem("SESSION_COOKIE_DOMAIN", "would share the session with other hosts: remove it")
-    if str(config.get("SESSION_COOKIE_SAMESITE") or "Lax").lower() == "none":
-        yield Problem("SESSION_COOKIE_SAMESITE", "'None' sends the session along from other sites: remove it")
-
-
-def _set_too_late(told: Mapping[str, object], config: Mapping[str, object], *, relaxed: bool) -> Iterator[Problem]:
-    """Find what was set after `Gatehouse(app)` had read the settings: it looks as if it counted."""
-    now = as_told(config)
-    for key in sorted(told.keys() | now.keys()):
-        is_spared = key in FLASKS_SECRETS and (relaxed or f"{PREFIX}{key}" in now)
-        if told.get(key) != now.get(key) and not is_spared:
-            yield Problem(key, "was changed after Gatehouse(app) had read it: set it before, or call init_app() later")
-
-
-def _own(settings: Settings, *, testing: bool) -> Iterator[Problem]:
-    for origin in settings.origins:
-        if origin.startswith("http://") and not is_loopback(urlsplit(origin).netloc):
-            yield Problem("GATEHOUSE_ORIGINS", f"{origin} is plain HTTP off loopback: serve it as https://")
-    for name in ("session_absolute", "session_idle", "admin_idle"):
-        if not getattr(settings, name):
-            yield Problem(PREFIX + name.upper(), "0 leaves sessions without an end: set it above zero")
-    if settings.max_sessions < 1:
-        yield Problem("GATEHOUSE_MAX_SESSIONS", "must be 1 or more")
-    memory, passes, _ = settings.argon2
-    if memory < (ARGON2_FLOOR_KIB if passes > 1 else ARGON2_ONE_PASS_KIB) and not testing:
-        text = f"memory below {ARGON2_FLOOR_KIB} KiB, or {ARGON2_ONE_PASS_KIB} KiB for a single pass"
-        yield Problem("GATEHOUSE_ARGON2", f"{text}: set {ARGON2_FLOOR_KIB},2,1 or more")
-    if any(not isinstance(proxy, str) and not proxy.prefixlen for proxy in settings.trusted_proxies):
-        yield Problem("GATEHOUSE_TRUSTED_PROXIES", "a network of all addresses lets all name theirs: name your proxies")
-    if not SHORTEST_PASSWORD <= settings.password_min <= LONGEST_MINIMUM:
-        yield Problem("GATEHOUSE_PASSWORD_MIN", f"must be {SHORTEST_PASSWORD} to {LONGEST_MINIMUM}")
-    if settings.login_name != "username":
-        yield Problem("GATEHOUSE_LOGIN_NAME", "needs verified e-mail addresses, not in this release: set username")
-
-
-def _outside_debug_and_tests(settings: Settings) -> Iterator[Problem]:
-    mend = "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
-    if len(settings.secret_key) < MIN_SECRET_LENGTH:
-        yield Problem(
-            "GATEHOUSE_SECRET_KEY", f"missing or under {MIN_SECRET_LENGTH} characters: set the output of {mend}"
-        )
-    if any(len(fallback) < MIN_SECRET_LENGTH for fallback in settings.secret_key_fallbacks):
-        yield Problem("GATEHOUSE_SECRET_KEY_FALLBACKS", f"one is under {MIN_SECRET_LENGTH} characters: remove it")
-    if not settings.origins:
-        yield Problem("GATEHOUSE_ORIGINS", "missing: set where the app is served, such as https://app.example")
-    if settings.profile == "strict" and len(settings.pepper) < MIN_SECRET_LENGTH:
-        yield Problem("GATEHOUSE_PEPPER", f"the strict profile needs one: set the output of {mend}")
-    if settings.profile == "strict":
-        yield from _looser_than_strict(settings)
-    if settings.throttle == "off":
-        yield Problem("GATEHOUSE_THROTTLE", "off outside debug and tests: remove it")
-    for name in ("session_idle", "session_absolute", "admin_idle", "fresh", "remember"):
-        value = getattr(settings, name)
-        if value < MINUTE and (value or name == "fresh"):  # of the others 0 is refused everywhere, or means none
-            yield Problem(PREFIX + name.upper(), "under a minute outside debug and tests: set 60 or more")
-
-
-def _looser_than_strict(settings: Settings) -> Iterator[Problem]:
-    """Find values that take back what the profile promises."""
-    for item in fields(Settings):
-        bound, value = item.metadata["strict"], getattr(settings, item.name)
-        if bound is not None and _is_looser(value, bound):
-            shown = ",".join(map(str, bound)) if isinstance(bound, tuple) else bound
-            yield Problem(PREFIX + item.name.upper(), f"looser than the strict profile ({shown}): remove it")
-
-
-def _is_looser(value: Any, bound: Any) -> bool:
-    if isinstance(bound, timedelta):
-        return bool(value > bound)
-    if isinstance(bound, tuple):  # Argon2: memory and passes; lanes make it neither stronger nor weaker
-        return any(mine < least for mine, least in zip(value[:2], bound[:2], strict=True))
-    return bool(value < bound) if isinstance(bound, int) else value != bound
-
-
-def out_of_place(settings: Settings, *, relaxed: bool) -> Iterator[Problem]:
-    """Yield what is no reason to refuse to serve, and yet not what its owner may think.
-
-    Args:
-        settings: the settings.
-        relaxed: `app.debug or app.testing`.
-    """
-    for name in ("valkey_url", "mail_url", "mail_sender"):
-        if getattr(settings, name):
-            yield Problem(PREFIX + name.upper(), "not used by this release: remove it")
-    if settings.first_user_admin and not relaxed:
-        text = "made for the demo: remove it, and run gatehouse init --admin NAME"
-        yield Problem(f"{PREFIX}FIRST_USER_ADMIN", text)
 
 
 def is_loopback(netloc: str) -> bool:

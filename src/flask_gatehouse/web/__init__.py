@@ -8,7 +8,7 @@ from flask import Blueprint
 
 from flask_gatehouse.kernel.clock import as_text
 
-from . import account, admin, admin_roles, admin_sessions, login, second_factors
+from . import account, admin, admin_audit, admin_roles, admin_sessions, login, second_factors
 from .browsers import browser_name
 from .shown import BIGGEST_ID
 
@@ -56,6 +56,7 @@ ADMIN_SHOWN: tuple[tuple[str, str, RouteCallable], ...] = (
     ("/roles", "admin_roles", admin_roles.list_roles),
     (ROLE, "admin_role", admin_roles.show_role),
     ("/sessions", "admin_sessions", admin_sessions.list_sessions),
+    ("/audit", "admin_audit", admin_audit.show_log),
 )
 
 ADMIN_ACTIONS: tuple[tuple[str, str, RouteCallable], ...] = (
@@ -69,6 +70,7 @@ ADMIN_ACTIONS: tuple[tuple[str, str, RouteCallable], ...] = (
     (f"{ROLE}/edit", "admin_edit_role", admin_roles.edit),
     (f"{ROLE}/delete", "admin_delete_role", admin_roles.delete),
     ("/sessions/<public_id>/end", "admin_end_session", admin_sessions.end_session),
+    ("/audit/verify", "admin_audit_verify", admin_audit.verify),
 )
 
 

@@ -8,6 +8,7 @@ from flask import flash, request, url_for
 
 from flask_gatehouse.domain import devices, users
 from flask_gatehouse.flows import administer, standing
+from flask_gatehouse.flows import overview as flow
 from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.http.context import here, services, wired
@@ -17,6 +18,7 @@ from flask_gatehouse.http.rights import can
 from flask_gatehouse.kernel.identity import Actor
 
 from . import forms
+from .picture import picture_of
 from .shown import PER_PAGE, errors_in_words, full_entry, present_identity
 
 if TYPE_CHECKING:
@@ -40,10 +42,15 @@ FORMS: dict[str, type[forms.GatehouseForm]] = {
 
 @requires("users:read")
 def overview() -> ResponseReturnValue:
-    """Show counts, and the users with their roles."""
-    with services().reading() as connection:
+    """Show counts, what needs attention, what happened in the last day, and the users with their roles."""
+    held, may_read_log = services(), can("audit:read")
+    now = held.clock.now()
+    with held.reading() as connection:
         counts = users.count_by_state(connection)
-    return page("admin.html", counts=counts, **_listed("", ""))
+        matters = list(flow.chain_matters(connection, now)) if may_read_log else []
+        matters += flow.matters(held, connection, now)
+        picture = picture_of(flow.activity(connection, now)) if may_read_log else None
+    return page("admin.html", counts=counts, matters=matters, picture=picture, **_listed("", ""))
 
 
 @requires("users:read")

@@ -13,6 +13,7 @@ from flask_wtf import FlaskForm
 from wtforms import BooleanField, EmailField, Field, PasswordField, StringField
 from wtforms.validators import EqualTo, InputRequired, StopValidation, ValidationError
 
+from flask_gatehouse.domain.audit import KINDS, address_of
 from flask_gatehouse.kernel.clock import from_text
 from flask_gatehouse.kernel.text import has_control
 
@@ -109,6 +110,57 @@ class Many(Field):
         del form
         if any(has_control(value) for value in self.data):
             raise StopValidation(CONTROL)
+
+
+class Moment(Line):
+    """A time in ISO 8601 with its offset."""
+
+    at: Instant | None = None
+
+    def pre_validate(self, form: Any) -> None:
+        """Read the time.
+
+        Raises:
+            StopValidation: it is none, or none that can be shown again.
+        """
+        super().pre_validate(form)
+        try:
+            self.at = from_text(self.data) if self.data else None
+        except ValueError as error:
+            raise StopValidation(str(error)) from None
+
+
+class NetworkAddress(Line):
+    """An address as the audit log holds it."""
+
+    canonical: str = ""
+
+    def pre_validate(self, form: Any) -> None:
+        """Bring the address into its one form.
+
+        Raises:
+            StopValidation: it is none.
+        """
+        super().pre_validate(form)
+        try:
+            self.canonical = address_of(self.data) if self.data else ""
+        except ValueError as error:
+            text = str(error)
+            raise StopValidation(f"{text[:1].upper()}{text[1:]}.") from None
+
+
+class Kind(Line):
+    """A kind of event; empty: any."""
+
+    def pre_validate(self, form: Any) -> None:
+        """Take a kind that exists.
+
+        Raises:
+            StopValidation: there is none of this name.
+        """
+        super().pre_validate(form)
+        if self.data and self.data not in KINDS:
+            raise StopValidation("No event is called so.")
 
 
 class Secret(_OneLine, PasswordField):
@@ -306,3 +358,29 @@ class SessionsForm(GatehouseForm):
 
     username = Line("Login name")
     after = Key("After")
+
+
+class AuditForm(GatehouseForm):
+    """Which events the audit log shows, and the last one of the page before."""
+
+    username = Line("Login name", render_kw={**PLAIN, "autocapitalize": "none", "spellcheck": "false"})
+    kind = Kind("Event")
+    address = NetworkAddress("Address", render_kw={**PLAIN, "autocapitalize": "none", "spellcheck": "false"})
+    since = Moment("Since", render_kw=PLAIN)
+    until = Moment("Until", render_kw=PLAIN)
+    before = Key("Before")
+
+    def validate_until(self, field: Moment) -> None:
+        """Ask for a span that holds something.
+
+        Raises:
+            ValidationError: it ends before it begins.
+        """
+        if self.since.at is not None and field.at is not None and self.since.at >= field.at:
+            raise ValidationError("This is not after the time since which events are shown.")
+
+
+class VerifyForm(GatehouseForm):
+    """A verification of the audit log."""
+
+    head = Line("Head", render_kw={**PLAIN, "autocapitalize": "none", "spellcheck": "false"})

@@ -69,5 +69,19 @@ def own_entry(entry: Entry, user_id: int) -> ShownEntry:
 def full_entry(entry: Entry, user_id: int) -> ShownEntry:
     """Return a row as administrators see it."""
     actor = "" if entry.actor_id == user_id or entry.actor == "guest" else entry.actor
-    detail = json.loads(entry.detail) if entry.detail else {}
-    return ShownEntry(entry.at, KINDS[entry.kind], actor, entry.address, entry.agent, str(detail.get("reason", "")))
+    reason = str(facts_of(entry).get("reason", ""))
+    return ShownEntry(entry.at, in_words(entry), actor, entry.address, entry.agent, reason)
+
+
+def in_words(entry: Entry) -> str:
+    """Return what happened, in a sentence; somebody at the database's own prompt may have written a kind of theirs."""
+    return KINDS.get(entry.kind, "An event that this release does not know.")
+
+
+def facts_of(entry: Entry) -> dict[str, object]:
+    """Return what a row says beside its columns; whatever cannot be read stands there as it came."""
+    try:
+        found = json.loads(entry.detail) if entry.detail else {}
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"detail": entry.detail}

@@ -17,12 +17,14 @@ from sqlalchemy import delete, func, insert, select, update
 from flask_gatehouse.kernel.identity import SYSTEM, Actor, Source
 from flask_gatehouse.kernel.schema import chain_head, event
 
-from . import segments
+from . import search, segments, verification
 from .chain import GENESIS, SEALED, START, UNSEALED, Finding, Link, Walk, line_of, link_hash, parse_link
 from .export import Checked, Stretch, pieces_of, verify_files, write_whole
 from .rows import BATCH, batches, first_id
-from .search import SLACK, Entry, newest
+from .search import READ_AT_MOST, SLACK, Entry, Found, Wanted, address_of
 from .segments import Sealed, Segment
+from .stream import EMIT_AFTER, EMIT_EVERY, FIELDS, Stream
+from .verification import Verified, head_bytes, is_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -34,9 +36,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCH",
+    "EMIT_AFTER",
     "EMIT_EVERY",
+    "FIELDS",
     "GENESIS",
     "KINDS",
+    "READ_AT_MOST",
     "SEALED",
     "SLACK",
     "UNSEALED",
@@ -45,10 +50,14 @@ __all__ = [
     "Entry",
     "Event",
     "Finding",
+    "Found",
     "Link",
     "Sealed",
     "Segment",
     "Stretch",
+    "Verified",
+    "Wanted",
+    "address_of",
     "head_text",
     "parse_link",
     "verify_files",
@@ -56,7 +65,6 @@ __all__ = [
 ]
 
 HEAD_ID = 1
-EMIT_EVERY = 1000
 
 log = logging.getLogger("flask_gatehouse.audit")
 
@@ -97,6 +105,7 @@ KINDS: Mapping[str, str] = {
     "password.temporary": "A temporary password was made.",
     "password.reset": "A password was chosen through a link; all sessions ended.",
     "audit.unsealed": "The chain's head, when this was appended, bore no MAC of this key ring.",
+    "audit.verified": "The chain was verified from the page of the log; `refused`: it did not agree.",
     "audit.sealed": "Rows that a file holds were deleted from the front of the chain; a segment stands for them.",
     "access.denied": "An authenticated user was refused.",
     "csrf.refused": "A request with a wrong token or origin was refused.",
@@ -134,20 +143,27 @@ class AuditLog:
 
     Args:
         keys: the key ring, for the head's MAC.
+
+    Attributes:
+        stream: tells the log what was committed.
     """
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
+        self.stream = Stream()
 
-    def append(self, connection: Connection, events: Iterable[Event], now: Instant) -> None:
+    def append(self, connection: Connection, events: Iterable[Event], now: Instant) -> list[dict[str, Any]]:
         """Append events to the chain, last in their transaction: the head stays locked until it ends.
 
         A head that this key ring did not write is told in the chain itself before a new MAC covers it: else whoever
         rewrote rows and head would only have to wait for the next event.
+
+        Returns:
+            The rows, for `stream.tell` once the transaction is committed.
         """
         pending = list(events)
         if not pending:
-            return
+            return []
         event_id, last, is_sealed = self._lock_head(connection)
         if not is_sealed:
             head = head_text(event_id, last)
@@ -160,11 +176,10 @@ class AuditLog:
             last = link_hash(last, line_of(values))
             rows.append(dict(zip(_NAMES, values, strict=True)) | {"hash": last})
         connection.execute(insert(event), rows)
-        mac = self._keys.mac("audit-head", _head_bytes(event_id, last))
+        mac = self._keys.mac("audit-head", head_bytes(Link(event_id, last)))
         statement = update(chain_head).where(chain_head.c.id == HEAD_ID)
         connection.execute(statement.values(event_id=event_id, hash=last, mac=mac))
-        if event_id // EMIT_EVERY != (event_id - len(pending)) // EMIT_EVERY:
-            log.info("audit chain head %s", head_text(event_id, last))
+        return rows
 
     def _lock_head(self, connection: Connection) -> tuple[int, bytes, bool]:
         query = select(chain_head.c.event_id, chain_head.c.hash, chain_head.c.mac).where(chain_head.c.id == HEAD_ID)
@@ -172,12 +187,8 @@ class AuditLog:
         if row is None:
             connection.execute(insert(chain_head).values(id=HEAD_ID, event_id=0, hash=GENESIS, mac=GENESIS))
             return 0, GENESIS, True
-        return row[0], bytes(row[1]), self._is_sealed(row[0], bytes(row[1]), row[2])
-
-    def _is_sealed(self, event_id: int, last: bytes, mac: Any) -> bool:
-        if not event_id:
-            return last == GENESIS
-        return isinstance(mac, bytes) and self._keys.verify("audit-head", _head_bytes(event_id, last), mac)
+        head = Link(row[0], bytes(row[1]))
+        return *head, is_sealed(self._keys, head, row[2])
 
     def head(self, connection: Connection) -> str:
         """Return the head as `number:hash`, to keep outside and give to `verify` later."""
@@ -205,36 +216,23 @@ class AuditLog:
         Raises:
             ValueError: the head given is none, or lies inside a segment, so that only its file can tell.
         """
-        wanted = parse_link(head) if head else START
-        stored = connection.execute(select(chain_head.c.event_id, chain_head.c.hash, chain_head.c.mac)).one_or_none()
-        sealed = Sealed.read(connection, self._keys)
-        if isinstance(sealed, Finding):
-            return sealed
-        if not (is_known := sealed.knows(wanted)):
-            if is_known is None:
-                msg = f"row {wanted.id} of this head was sealed: verify the exported file that holds it"
-                raise ValueError(msg)
-            return Finding(wanted.id, f"row {wanted.id} is not the one of the head given")
-        walk = Walk(sealed.end, wanted)
-        finding = walk.over(batches(connection), progress) or walk.ended() or self._verify_head(stored, walk.last)
-        return self._verify_segments(sealed, walk) or finding or walk.rows
+        found = verification.verify(connection, self._keys, head, progress=progress)
+        return found if isinstance(found, Finding) else found.rows
 
-    def _verify_head(self, stored: Any, last: Link) -> Finding | None:
-        if stored is None:
-            return Finding(0, "the head is missing") if last.id else None
-        if (stored.event_id, stored.hash) != last:
-            return Finding(0, f"the head names row {stored.event_id}, the chain ends at {last.id}")
-        if not self._is_sealed(*last, stored.mac):
-            return Finding(0, "the head was not written by this key ring")
-        return None
+    def verify_newest(self, connection: Connection, most: int, *, head: str = "") -> Verified | Finding:
+        """Walk the newest rows and compare them with the head; a chain that is no longer is verified as a whole.
 
-    @staticmethod
-    def _verify_segments(sealed: Sealed, walk: Walk) -> Finding | None:
-        """Judge the segments last: where no MAC vouches for them, an event of a chain whose head is genuine may."""
-        doubtful = sealed.doubtful()
-        if doubtful is None or sealed.seal.hex() in walk.sealed:
-            return None
-        return Finding(doubtful.last_id, f"{doubtful} was not written by this key ring")
+        Whoever edits one of these rows without the key is found; what came before them is not looked at.
+
+        Args:
+            connection: where to read; a snapshot, when others write meanwhile.
+            most: how many rows.
+            head: a head value emitted before, as `verify` takes it.
+
+        Raises:
+            ValueError: the head given is none, or lies inside a segment, so that only its file can tell.
+        """
+        return verification.verify(connection, self._keys, head, most=most)
 
     def search(  # noqa: PLR0913 - each is one column of the question
         self,
@@ -260,11 +258,13 @@ class AuditLog:
             before: only those with a smaller id; 0: from the newest.
             limit: at most so many.
         """
-        wanted: dict[str, object] = {"user_id": user_id, "kind": kind or None, "address": address or None}
-        query = newest(connection, wanted, since, until)
-        if before:
-            query = query.where(event.c.id < before)
-        return [Entry(*row) for row in connection.execute(query.limit(limit))]
+        wanted = Wanted(user_id, kind, address, since, until)
+        return search.all_of(connection, wanted, before=before, limit=limit)
+
+    @staticmethod
+    def page(connection: Connection, wanted: Wanted, *, before: int = 0, limit: int = 50) -> Found:
+        """Return a page of entries, as `search.page` does: bounded work, whatever is asked for."""
+        return search.page(connection, wanted, before=before, limit=limit)
 
     # -- exports and segments -------------------------------------------------------------------------------------
 
@@ -354,14 +354,12 @@ class AuditLog:
         """Tell whether the database's role may seal: on PostgreSQL the tables' owner."""
         return segments.may_seal(connection)
 
+    may_rewrite = staticmethod(segments.may_rewrite)
+
 
 def head_text(event_id: int, last: bytes) -> str:
     """Return a head value as text."""
     return str(Link(event_id, last))
-
-
-def _head_bytes(event_id: int, last: bytes) -> bytes:
-    return event_id.to_bytes(8, "big") + last
 
 
 def _values(event_id: int, item: Event, now: Instant) -> tuple[object, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from json.encoder import encode_basestring as quoted
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 GENESIS = bytes(32)
 UNSEALED, SEALED = "audit.unsealed", "audit.sealed"
-HEAD_TEXT_PARTS = 2
+_HEAD = re.compile(r"([0-9]{1,18}):([0-9a-fA-F]{64})")
 NOTED = frozenset({UNSEALED, SEALED})
 """Events about the chain itself, which a walk looks at more closely."""
 
@@ -48,11 +49,11 @@ def parse_link(text: str) -> Link:
     Raises:
         ValueError: it names none.
     """
-    parts = text.split(":")
-    if len(parts) != HEAD_TEXT_PARTS or not parts[0].isdecimal():
+    parts = _HEAD.fullmatch(text)
+    if parts is None:
         msg = "a head looks like 1234:… (number, colon, 64 hex digits)"
         raise ValueError(msg)
-    return Link(int(parts[0]), bytes.fromhex(parts[1]))
+    return Link(int(parts[1]), bytes.fromhex(parts[2]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,14 @@ def may_seal(connection: Connection) -> bool:
     return all(connection.scalar(select(func.has_table_privilege(*pair))) for pair in wanted)
 
 
+def may_rewrite(connection: Connection) -> bool:
+    """Tell whether the database's role could change rows of the log (rule 29); on SQLite whoever has the file can."""
+    if connection.dialect.name != "postgresql":
+        return False
+    rights = ("UPDATE", "DELETE", "TRUNCATE")
+    return any(connection.scalar(select(func.has_table_privilege(event.name, right))) for right in rights)
+
+
 def add(connection: Connection, sealed: Sealed, end: Link, now: Instant, keys: KeyRing) -> bytes:
     """Record the next segment and return its seal.
 

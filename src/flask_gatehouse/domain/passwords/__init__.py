@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 
 from flask_gatehouse.kernel.database import insert_into
 from flask_gatehouse.kernel.schema import ACTIVE, password, user
@@ -27,6 +27,7 @@ __all__ = [
     "PasswordRules",
     "Verdict",
     "count_schemes",
+    "count_temporary",
     "find_changed_at",
     "find_credential",
     "find_credential_of",
@@ -129,6 +130,12 @@ def sample_digests(connection: Connection, limit: int = 200) -> list[str]:
     newest = select(password.c.digest).order_by(password.c.user_id.desc()).limit(limit)
     oldest = select(password.c.digest).order_by(password.c.user_id).limit(limit)
     return [*connection.execute(newest).scalars(), *connection.execute(oldest).scalars()]
+
+
+def count_temporary(connection: Connection) -> int:
+    """Return how many users have a temporary password, used up or not, and none of their own yet."""
+    query = select(func.count()).select_from(password).where(password.c.temporary_until.is_not(None))
+    return int(connection.execute(query).scalar_one())
 
 
 def count_schemes(connection: Connection) -> Counter[str]:

@@ -225,7 +225,7 @@ class Hasher:
             return Verdict.WRONG
         if not self._check(digest, value):
             return Verdict.WRONG
-        return Verdict.RIGHT_OUTDATED if self._is_outdated(digest) else Verdict.RIGHT
+        return Verdict.RIGHT_OUTDATED if self.is_outdated(digest) else Verdict.RIGHT
 
     def _check(self, digest: str, value: str) -> bool:
         if digest.startswith(_WERKZEUG):
@@ -245,7 +245,8 @@ class Hasher:
         """Tell whether a scheme, as `scheme_of` names it, is the one that new digests get."""
         return scheme == scheme_of(self._hash(""))
 
-    def _is_outdated(self, digest: str) -> bool:
+    def is_outdated(self, digest: str) -> bool:
+        """Tell whether a digest has another scheme or cost than new ones get; hashes nothing."""
         if not digest.startswith(self._mark or "$argon2"):
             return True
         return self._argon2.check_needs_rehash(digest.removeprefix(self._mark))

@@ -83,9 +83,12 @@ _LIVE = (
 @lru_cache(maxsize=4096)
 def decode_proofs(text: str) -> tuple[tuple[Proof, ...], Instant]:
     """Return proofs from their stored text, with the newest one's instant; frozen, so that equal texts share them."""
-    parts = (item.split(":") for item in text.split(",") if item)
-    proofs = tuple(Proof(method, int(at), kind) for method, kind, at in parts)
-    return proofs, max((proof.at for proof in proofs), default=0)
+    proofs, newest = [], 0
+    for item in text.split(",") if text else ():
+        method, kind, at = item.split(":")
+        proofs.append(Proof(method, int(at), kind))
+        newest = max(newest, int(at))
+    return tuple(proofs), newest
 
 
 class SqlSessions:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .counters import (
     SEEN,
+    USER,
     Closed,
     Lockout,
     add_refusals,
@@ -15,8 +16,12 @@ from .counters import (
     charge_account,
     charge_window,
     clear_account,
+    clear_rested,
     close_windows,
     count_again,
+    count_disabled,
+    delayed_users,
+    disabled_users,
     find_lockout,
     give_back,
     is_window_over,
@@ -35,6 +40,7 @@ from .rules import (
     STEP_UP,
     STILL_JUDGED,
     TOLD_KEY,
+    WINDOW,
     WRONG_BEFORE_DEMOTED,
     Rule,
     address_keys,
@@ -58,6 +64,7 @@ __all__ = [
     "REGISTER",
     "RESET",
     "STEP_UP",
+    "WINDOW",
     "WRONG_BEFORE_DEMOTED",
     "Charge",
     "Counted",
@@ -65,9 +72,12 @@ __all__ = [
     "Noted",
     "Rule",
     "Throttle",
+    "count_disabled",
+    "delayed_users",
+    "disabled_users",
 ]
 
-_NAME, _USER, _DEVICE = "name:", "user:", "device:"
+_NAME, _USER, _DEVICE = "name:", USER, "device:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +290,14 @@ class Throttle:
     def unlock(self, connection: Connection, user_id: int, now: Instant) -> None:
         """Zero a user's counters: an administrator, a command or a completed reset."""
         clear_account(connection, self.account_key(user_id, ""), now)
+        self._clear_own(connection, user_id, now)
+
+    def pardon(self, connection: Connection, user_id: int, now: Instant) -> None:
+        """Zero a user's counters after a full login, save a running delay: else each would give guessers five more."""
+        clear_rested(connection, self.account_key(user_id, ""), now)
+        self._clear_own(connection, user_id, now)
+
+    def _clear_own(self, connection: Connection, user_id: int, now: Instant) -> None:
         clear_account(connection, self.inside_key(user_id), now)
         for method in self._methods:
             clear_account(connection, self.factor_key(method, user_id), now)
@@ -359,7 +377,7 @@ def _beside_the_first(closed: Closed) -> int:
     """Return how much a window counted that was not recorded by itself."""
     if closed.key.startswith(SEEN):
         return closed.count - 1
-    is_first_recorded = closed.key.startswith(f"{LOGIN.name}@")
+    is_first_recorded = closed.key.startswith((f"{LOGIN.name}@", f"{DENIAL.name}>"))
     return closed.refused - int(is_first_recorded and closed.refused > 0)
 
 

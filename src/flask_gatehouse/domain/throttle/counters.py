@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, case, delete, or_, select, update
+from sqlalchemy import and_, case, delete, func, or_, select, text, update
 
 from flask_gatehouse.kernel.database import insert_into
 from flask_gatehouse.kernel.schema import counter
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .spent import Window
 
 CLOSED_AT_ONCE = 20
+USER = "user:"
+"""Begins the key of a user's counter."""
 SEEN = "seen>"
 """Begins the key of a failure that is recorded once a window and counted after that."""
 
@@ -172,6 +174,24 @@ def find_lockout(connection: Connection, key: str, *, is_refused: bool = False) 
     return None if row is None else Lockout(*row, is_refused=is_refused)
 
 
+def disabled_users(connection: Connection, limit: int) -> list[int]:
+    """Return users whose password is disabled, a few of them."""
+    query = select(counter.c.key).where(text("total >= 100"), counter.c.key.startswith(USER))  # as the index has it
+    return [int(key.removeprefix(USER)) for key in connection.execute(query.limit(limit)).scalars()]
+
+
+def delayed_users(connection: Connection, now: Instant, limit: int) -> dict[int, Instant]:
+    """Return users in a delay with its end, the latest first, a few of them; those with a disabled password aside."""
+    query = select(counter.c.key, counter.c.blocked_until).where(
+        text("blocked_until > 0"),  # as the index has it
+        counter.c.blocked_until > now,
+        counter.c.total < WRONG_BEFORE_DISABLED,
+        counter.c.key.startswith(USER),
+    )
+    rows = connection.execute(query.order_by(counter.c.blocked_until.desc()).limit(limit))
+    return {int(key.removeprefix(USER)): until for key, until in rows}
+
+
 def give_back(connection: Connection, key: str, charged: Lockout) -> None:
     """Undo one charge; a delay that it began ends with it, and one that a later charge began is a step shorter."""
     query = select(counter.c.count, counter.c.total, counter.c.blocked_until).where(counter.c.key == key)
@@ -193,6 +213,13 @@ def clear_account(connection: Connection, key: str, now: Instant) -> bool:
     statement = update(counter).where(counter.c.key == key).values(**zero, purge_at=counter.c.refunded_until)
     row = connection.execute(statement.returning(counter.c.refunded_until)).one_or_none()
     return row is not None and int(row[0]) <= now
+
+
+def clear_rested(connection: Connection, key: str, now: Instant) -> None:
+    """Zero an account counter unless its delay still runs."""
+    zero = {"count": 0, "total": 0, "blocked_until": 0}
+    statement = update(counter).where(counter.c.key == key, counter.c.blocked_until <= now)
+    connection.execute(statement.values(**zero, purge_at=counter.c.refunded_until))
 
 
 def remember_refund(connection: Connection, key: str, until: Instant) -> None:
@@ -251,3 +278,10 @@ def close_windows(connection: Connection, now: Instant) -> list[Closed]:
     if found:
         connection.execute(delete(counter).where(counter.c.key.in_([row.key for row in found])))
     return found
+
+
+def count_disabled(connection: Connection) -> int:
+    """Return how many users' passwords answer no more, after too many wrong ones in a row."""
+    is_user = counter.c.key.startswith("user:", autoescape=True)
+    query = select(func.count()).select_from(counter).where(is_user, counter.c.total >= WRONG_BEFORE_DISABLED)
+    return int(connection.execute(query).scalar_one())

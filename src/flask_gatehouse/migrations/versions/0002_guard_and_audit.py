@@ -16,6 +16,11 @@ SEARCHED = {
     "ix_gatehouse_event_at": ["at"],
     "ix_gatehouse_event_kind_at": ["kind", "at"],
 }
+RARE = (
+    ("ix_gatehouse_counter_blocked_until", "gatehouse_counter", "blocked_until", "blocked_until > 0"),
+    ("ix_gatehouse_counter_total", "gatehouse_counter", "total", "total >= 100"),
+    ("ix_gatehouse_grant_until_at", "gatehouse_grant", "until_at", "until_at IS NOT NULL"),
+)
 WINDOWS_END = """
     UPDATE gatehouse_counter SET purge_at = ends_at
     WHERE key NOT LIKE 'user:%' AND key NOT LIKE 'inside:%' AND key NOT LIKE 'factor:%'
@@ -43,6 +48,9 @@ def upgrade() -> None:
     )
     for name, columns in SEARCHED.items():
         op.create_index(name, "gatehouse_event", columns, unique=False)
+    for name, table, column, condition in RARE:
+        where = sa.text(condition)
+        op.create_index(name, table, [column], unique=False, sqlite_where=where, postgresql_where=where)
 
 
 def _add_devices() -> None:

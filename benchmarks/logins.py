@@ -1,0 +1,233 @@
+"""`python -m benchmarks.logins`: how many logins a second, of what the cores could hash at the same cost.
+
+The limit is the same Argon2 in as many plain processes as there are cores. Limit and server take turns. The load shares
+the cores with the server; what it uses of them is measured and told.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import statistics
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlencode
+
+import click
+from argon2 import PasswordHasher
+from rich.console import Console
+
+from benchmarks import fill, report, results
+from benchmarks.browser import HEADERS, ORIGIN, WrongAnswerError, csrf_token
+from benchmarks.contender import PASSWORD
+from benchmarks.contenders import gatehouse
+from benchmarks.keep_alive import Connection, cookies_of, request, spread, wait_of
+from benchmarks.promises import Promise, at_least, at_most
+from benchmarks.results import Chart, Result
+from benchmarks.served_app import SETTINGS
+from benchmarks.servers import CORES, SERVERS, Server, serving
+from flask_gatehouse import migrations
+from flask_gatehouse.kernel.database import Database, open_engine
+
+COST = (19456, 2, 1)
+USERS = 20_000
+#: Of each worker: one login hashes, one is before or behind its hash.
+CONNECTIONS = 2
+PROXY = {"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1/32"}
+SPEED, REST = "logins per second at equal Argon2 cost, over the limit of the cores", "all of a login but its hash"
+
+
+def hasher() -> PasswordHasher:
+    """Argon2 at the cost that Gatehouse has by default."""
+    memory, passes, lanes = COST
+    return PasswordHasher(time_cost=passes, memory_cost=memory, parallelism=lanes)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one turn did in its seconds: hashes or logins, and the processor time they took."""
+
+    done: int
+    seconds: float
+    cpu: float
+    load_cpu: float = 0.0
+    busy: int = 0
+
+    @property
+    def rate(self) -> float:
+        """So many a second."""
+        return self.done / self.seconds
+
+
+def _verify(digest: str, seconds: float) -> tuple[int, float, float]:
+    own, done, begun, cpu = hasher(), 0, time.perf_counter(), time.process_time()
+    while time.perf_counter() - begun < seconds:
+        own.verify(digest, PASSWORD)
+        done += 1
+    return done, time.perf_counter() - begun, time.process_time() - cpu
+
+
+def limit(pool: multiprocessing.pool.Pool, digest: str, seconds: float) -> Turn:
+    """Hash in plain processes."""
+    found = pool.starmap(_verify, [(digest, seconds)] * CORES)
+    # Each by its own time: none of them waits for the last hash of another.
+    rate = sum(done / spent for done, spent, _ in found)
+    return Turn(
+        sum(done for done, _, _ in found), sum(done for done, _, _ in found) / rate, sum(cpu for *_, cpu in found)
+    )
+
+
+class Client:
+    """One connection on which people log in one after another, each from an address of their own, through a proxy."""
+
+    def __init__(self, connection: Connection, users: Iterator[int]) -> None:
+        self._connection = connection
+        self._users = users
+        status, head, page = connection.ask(request("GET", "/login", HEADERS))
+        if status != 200:
+            raise WrongAnswerError(f"the login page answered {status}")
+        self._token = csrf_token(page.decode())
+        self._headers = HEADERS | {"Origin": ORIGIN, "Cookie": cookies_of(head)}
+        self.statuses: Counter[int] = Counter()
+
+    def run(self, until: float) -> None:
+        """Log in, the next and the next, and wait where one is told to."""
+        while time.perf_counter() < until:
+            user = next(self._users)
+            sent = self._login(user)
+            while (answer := self._connection.ask(sent))[0] == 503 and time.perf_counter() < until:
+                self.statuses[503] += 1
+                time.sleep(wait_of(answer[1]))
+            self.statuses[answer[0]] += 1
+            if answer[0] not in {303, 503}:
+                raise WrongAnswerError(f"a right password was answered {answer[0]}")
+
+    def _login(self, user: int) -> bytes:
+        fields = {"csrf_token": self._token, "username": fill.username(user, USERS), "password": PASSWORD}
+        address = f"10.{user >> 16 & 255}.{user >> 8 & 255}.{user & 255}"
+        return request("POST", "/login", self._headers | {"X-Forwarded-For": address}, urlencode(fields).encode())
+
+
+def logins(server: Server, clients: list[Client], seconds: float) -> Turn:
+    """Let all clients log people in at once."""
+    for client in clients:
+        client.statuses.clear()
+    cpu, own, begun = server.cpu_seconds(), time.process_time(), time.perf_counter()
+    with ThreadPoolExecutor(len(clients)) as threads:
+        for one in [threads.submit(client.run, begun + seconds) for client in clients]:
+            one.result()
+    spent = time.perf_counter() - begun
+    total = sum((client.statuses for client in clients), Counter[int]())
+    return Turn(total[303], spent, server.cpu_seconds() - cpu, time.process_time() - own, total[503])
+
+
+class Numbers:
+    """Everybody in turn, whichever thread asks."""
+
+    def __init__(self) -> None:
+        self._numbers = count()
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Numbers:
+        return self
+
+    def __next__(self) -> int:
+        with self._lock:
+            return next(self._numbers) % USERS + 1
+
+
+@contextmanager
+def town(folder: Path) -> Iterator[None]:
+    """People with passwords of the real cost, in the database that a contender of this folder opens."""
+    with closing(Database(open_engine(gatehouse.sqlite(folder)))) as database:
+        migrations.upgrade(database)
+        fill.people(database, USERS, hasher().hash(PASSWORD), HEADERS["User-Agent"])
+    yield
+
+
+def measure(console: Console, name: str, rounds: int, seconds: float) -> tuple[list[Turn], list[Turn]]:
+    """Limit and server in turn."""
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(TemporaryDirectory(prefix="bench-")))
+        opened.enter_context(town(folder))
+        settings = {SETTINGS: json.dumps(PROXY)}
+        server = opened.enter_context(serving(name, "gatehouse", folder, workers=CORES, threads=8, **settings))
+        pool = opened.enter_context(multiprocessing.get_context("spawn").Pool(CORES))
+        digest, users = hasher().hash(PASSWORD), Numbers()
+        clients = [Client(connection, users) for connection in spread(server, CORES, CONNECTIONS)]
+        limit(pool, digest, 0.5)
+        logins(server, clients, 0.5)
+        found: tuple[list[Turn], list[Turn]] = [], []
+        with report.progress(console, f"{name}: limit and logins in turn", rounds) as tick:
+            for number in range(rounds):
+                for which in (0, 1) if number % 2 else (1, 0):
+                    turn = logins(server, clients, seconds) if which else limit(pool, digest, seconds)
+                    found[which].append(turn)
+                tick()
+        return found
+
+
+def line(name: str, limits: list[Turn], turns: list[Turn]) -> tuple[tuple[str, ...], list[Promise], list[float]]:
+    """One line of the table; ratios are formed within a round."""
+    pairs = list(zip(limits, turns, strict=True))
+    raw = statistics.median(turn.rate / most.rate for most, turn in pairs)
+    load = statistics.median(turn.load_cpu / (turn.seconds * CORES) for turn in turns)
+    share = statistics.median(
+        turn.rate / most.rate / (1 - turn.load_cpu / (turn.seconds * CORES)) for most, turn in pairs
+    )
+    rest = statistics.median(1 - (most.cpu / most.done) / (turn.cpu / turn.done) for most, turn in pairs)
+    rates = [statistics.median(turn.rate for turn in some) for some in (limits, turns)]
+    cells = (*(f"{rate:.1f}" for rate in rates), f"{raw:.3f}", f"{load:.1%}", f"{share:.3f}", f"{rest:.1%}")
+    promises = [
+        at_least(SPEED, f"{name}: logins over the limit, less what the load took,", share, 0.95),
+        at_most(REST, f"{name}: share of a login's processor time that is no hash", rest, 0.05),
+    ]
+    return (name, *cells, str(sum(turn.busy for turn in turns))), promises, rates
+
+
+@click.command()
+@click.option("--rounds", default=9, show_default=True, type=click.IntRange(1), help="How often both take their turn.")
+@click.option("--seconds", default=5.0, show_default=True, help="How long one turn lasts.")
+@click.option("--server", type=click.Choice(SERVERS), multiple=True, help="Both unless told.")
+@results.write_option
+def main(*, rounds: int, seconds: float, server: tuple[str, ...], write: bool) -> None:
+    """Measure logins a second over real server processes."""
+    console, rows, promises = report.console(), [], []
+    bars: list[tuple[str, float]] = []
+    for name in server or SERVERS:
+        row, judged, (most, rate) = line(name, *measure(console, name, rounds, seconds))
+        rows.append(row)
+        promises += judged
+        bars += [(f"{name}, Argon2 alone", most), (f"{name}, Gatehouse", rate)]
+    result = Result(
+        "logins",
+        "Logins",
+        f"Right passwords of {USERS:,} people from as many addresses, sent to {CORES} server processes, throttle on; "
+        f"beside it Argon2 alone in {CORES} processes.",
+        (
+            "server",
+            "Argon2 alone, a second",
+            "logins a second",
+            "part",
+            "the load's share of the cores",
+            "part of what it left",
+            "no hash",
+            "told to come again",
+        ),
+        rows,
+        [Chart("Logins, and what the cores could hash", "a second", bars)],
+        promises,
+    )
+    results.finish(console, result, write=write)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Counting events: how many of each kind in each hour, what was only counted included; what is told of the chain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import BigInteger, case, cast, func, literal_column, select
+
+from flask_gatehouse.kernel.clock import from_text
+from flask_gatehouse.kernel.schema import event
+
+from .chain import UNSEALED
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from sqlalchemy import ColumnElement, Connection
+
+    from flask_gatehouse.kernel.clock import Instant
+
+HOUR = 3_600_000_000
+COUNTED, VERIFIED = "failures.counted", "audit.verified"
+_MINUTE_DIGITS = len("2030-01-31T12:00")
+
+
+class Number(NamedTuple):
+    """How often something happened.
+
+    Attributes:
+        kind: of the events.
+        at: when, to the hour or better, in microseconds.
+        number: how often.
+    """
+
+    kind: str
+    at: Instant
+    number: int
+
+
+class Trouble(NamedTuple):
+    """What was recorded about a chain that does not agree.
+
+    Attributes:
+        kind: `audit.unsealed` or `audit.verified`.
+        at: when for the last time.
+    """
+
+    kind: str
+    at: Instant
+
+
+def per_hour(connection: Connection, kinds: Collection[str], since: Instant) -> Iterator[Number]:
+    """Yield how many events of some kinds there were in each hour from an instant on, along an index.
+
+    Args:
+        connection: where to read.
+        kinds: which.
+        since: where the first hour begins, in microseconds.
+    """
+    # both databases divide whole numbers without a rest; as text, so that PostgreSQL sees one expression to group by
+    hour = literal_column(f"(at - {since}) / {HOUR}", BigInteger).label("hour")
+    query = select(event.c.kind, hour, func.count()).where(event.c.kind.in_(sorted(kinds)), event.c.at >= since)
+    for kind, number, count in connection.execute(query.group_by(event.c.kind, hour.name)):
+        yield Number(kind, since + number * HOUR, count)
+
+
+def counted(connection: Connection, since: Instant, length: int) -> Iterator[Number]:
+    """Yield what was counted in windows and not recorded one by one (rule 28), at the middle of each window.
+
+    Args:
+        connection: where to read.
+        since: only what was told at this instant or later, in microseconds: no window ends after it was told.
+        length: how long a window is, in microseconds.
+    """
+    kind, until, number = (part.label(f"counted_{name}") for name, part in _parts(connection).items())
+    query = select(kind, until, func.sum(number)).where(event.c.kind == COUNTED, event.c.at >= since)
+    for of_kind, minute, total in connection.execute(query.group_by(kind.name, until.name)):
+        ends_at = _instant(minute)
+        if of_kind and ends_at is not None and total:
+            yield Number(str(of_kind), ends_at - length // 2, int(total))
+
+
+def _parts(connection: Connection) -> dict[str, ColumnElement[Any]]:
+    """Return what `detail` says of a window; where somebody wrote past us, what cannot be read is NULL or no value."""
+    detail = event.c.detail
+    if connection.dialect.name == "sqlite":
+        is_json = func.json_valid(detail) == 1
+        parts = {name: case((is_json, func.json_extract(detail, f"$.{name}"))) for name in ("kind", "until", "number")}
+        return {**parts, "until": func.substr(parts["until"], 1, _MINUTE_DIGITS)}
+    number = _between(detail, '"number":', ",")  # cut out: parsing JSON three times a row costs more than all the rest
+    return {
+        "kind": _between(detail, '"kind":"', '"'),
+        "until": func.left(_between(detail, '"until":"', '"'), _MINUTE_DIGITS),
+        "number": case((number.op("~")("^[0-9]{1,15}$"), cast(number, BigInteger))),
+    }
+
+
+def _between(text: ColumnElement[Any], before: str, after: str) -> ColumnElement[Any]:
+    return func.split_part(func.split_part(text, before, 2), after, 1)
+
+
+def _instant(minute: object) -> Instant | None:
+    try:
+        return from_text(f"{minute}Z")
+    except ValueError:
+        return None
+
+
+def troubles(connection: Connection, since: Instant) -> list[Trouble]:
+    """Return what was recorded about a chain that does not agree, from an instant on: each kind once, the newest first.
+
+    Args:
+        connection: where to read.
+        since: in microseconds.
+    """
+    query = select(event.c.kind, func.max(event.c.at)).where(
+        event.c.kind.in_((UNSEALED, VERIFIED)), event.c.at >= since, event.c.outcome == "refused"
+    )
+    found = [Trouble(*row) for row in connection.execute(query.group_by(event.c.kind))]
+    return sorted(found, key=lambda trouble: -trouble.at)
