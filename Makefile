@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-bui
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench dev browser proxy clean
+.PHONY: help demo test lint docs bench dev browser proxy oathtool clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ help:  ## list these targets
 demo: $(VENV)/.ready-app  ## run the demo program on 127.0.0.1:8000
 	$(BIN)/gatehouse demo $(ARGS)
 
-test: $(VENV)/.ready-test browser proxy  ## run every test: real SQLite, PostgreSQL, Chromium and nginx
+test: $(VENV)/.ready-test browser proxy oathtool  ## run every test: real SQLite, PostgreSQL, Chromium and nginx
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.ready-lint  ## ruff, mypy and the import contracts
@@ -32,7 +32,7 @@ docs: $(VENV)/.ready-docs  ## build the manual into docs/_build
 bench: $(VENV)/.ready-bench  ## measure us and the peers, side by side in one run
 	$(BIN)/python -m benchmarks $(ARGS)
 
-dev: $(VENV)/.ready-dev browser proxy  ## install everything the other targets need
+dev: $(VENV)/.ready-dev browser proxy oathtool  ## install everything the other targets need
 
 clean:  ## remove what the targets made, the demo's data excepted
 	rm -rf $(VENV) docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -43,6 +43,13 @@ browser:
 	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	  echo "Installing Debian's chromium for the browser tests"; \
 	  $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; }
+
+oathtool:
+	@command -v oathtool >/dev/null || { \
+	  command -v apt-get >/dev/null || { echo "The tests of second factors need oathtool: install it." >&2; exit 1; }; \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  echo "Installing Debian's oathtool for the tests of second factors"; \
+	  $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends oathtool >/dev/null; }
 
 # Unpacked, not installed: the package would start a server on port 80, now and at every boot.
 proxy: | $(BIN)/python

@@ -91,9 +91,20 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
         | {"*.role", "*.permission", "*.until_at", "*.granted_by", "*.purpose", "*.kind", "*.outcome"}
         | {"*.count", "*.total", "*.ends_at", "*.blocked_until", "*.refunded_until", "*.hash", "*.mac"}
         | {"*.judging", "*.refused", "*.purge_at"}
+        | {"*.sealed", "*.last_step", "*.slot", "*.used_at", "*.wrong"}
     ),
     "plain": frozenset(
-        {"*.id", "*.public_id", "*.user_id", "*.actor_id", "*.session_id", "*.request_id", "*.event_id", "*.name"}
+        {
+            "*.id",
+            "*.public_id",
+            "*.user_id",
+            "*.actor_id",
+            "*.session_id",
+            "*.request_id",
+            "*.event_id",
+            "*.name",
+            "*.key_id",
+        }
         | {
             "*.at",
             "*.created_at",

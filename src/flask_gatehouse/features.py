@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from .kernel.errors import SettingsError
@@ -25,13 +26,23 @@ def _recovery_codes(_keys: KeyRing) -> Feature:
     from .domain.factors.recovery_codes import RecoveryCodes
     from .kernel.feature import Feature
 
-    return Feature("recovery_codes", needs=("totp",), factors=(RecoveryCodes(),))
+    return Feature("recovery_codes", needs=NEEDS["recovery_codes"], factors=(RecoveryCodes(),))
 
 
 FACTORIES: dict[str, Callable[[KeyRing], Feature]] = {"totp": _totp, "recovery_codes": _recovery_codes}
 """Word in `GATEHOUSE_FEATURES` → factory."""
 EXTRAS = {"totp": "totp"}
 """Word in `GATEHOUSE_FEATURES` → the extra that brings what it imports."""
+NEEDS = {"recovery_codes": ("totp",)}
+"""Word in `GATEHOUSE_FEATURES` → features that must be on as well."""
+IMPORTS = {"totp": ("cryptography", "pyotp", "segno")}
+"""Word in `GATEHOUSE_FEATURES` → packages that are not there without its extra."""
+
+
+def installed() -> list[str]:
+    """Return the features that this installation can switch on: what they import is there, and what they need too."""
+    there = {name for name in FACTORIES if all(find_spec(package) for package in IMPORTS.get(name, ()))}
+    return [name for name in FACTORIES if {name, *NEEDS.get(name, ())} <= there]
 
 
 def switched_on(names: tuple[str, ...], keys: KeyRing) -> tuple[Feature, ...]:

@@ -59,10 +59,16 @@ CRYPTOGRAPHY = {
         "http/guest.py",
         "kernel/keys.py",
     ),
-    "hmac": ("domain/passwords/hashing.py", "kernel/keys.py", "web/login.py"),
+    "hmac": ("domain/factors/totp.py", "domain/passwords/hashing.py", "kernel/keys.py", "web/login.py"),
     "itsdangerous": ("http/guest.py",),
-    "secrets": ("flows/reset_password.py", "http/cookie.py", "kernel/keys.py"),
-    "cryptography": (),
+    "secrets": (
+        "domain/factors/recovery_codes.py",
+        "flows/reset_password.py",
+        "http/cookie.py",
+        "kernel/keys.py",
+        "kernel/sealing.py",
+    ),
+    "cryptography": ("kernel/sealing.py",),
     "ssl": (),
 }
 # Statements with names that the file itself holds: connection pragmas, the table of Alembic's revision.

@@ -102,7 +102,7 @@ def test_a_seed_belongs_to_the_session_it_was_made_in(home):
     wrong = enrol.confirm_totp(home.services, home.identity(other), other, code_of(home, first.seed), HERE)
     assert refusal(wrong) == "code"
     assert "otpauth://totp/" in first.link
-    assert "<svg" in first.picture
+    assert first.picture[1].startswith("M0 0h1v1h-1z")
 
 
 def test_v6_5_1_five_wrong_codes_void_the_seed_that_waits(home):
@@ -119,7 +119,7 @@ def test_v6_5_1_five_wrong_codes_void_the_seed_that_waits(home):
     assert anew.seed != offer.seed
 
 
-def test_v11_3_2_v11_4_2_the_seed_is_sealed_for_its_user(home):
+def test_v11_3_2_the_seed_is_sealed_for_its_user(home):
     phone, other = Phone(home), Phone(home, "bob")
     rows = home.rows(sa.select(schema.totp))
     assert phone.seed not in repr(rows)
@@ -194,7 +194,7 @@ def test_v6_6_3_five_wrong_answers_end_the_pending_login_and_delay_the_factor(ho
 # --- proving again ------------------------------------------------------------------------------------------
 
 
-def test_v7_5_3_a_code_renews_the_session_and_another_users_does_not(home):
+def test_a_code_renews_the_session_and_another_users_does_not(home):
     phone, other = Phone(home), Phone(home, "bob")
     identity, secret = home.identity(phone.session.secret), phone.session.secret
     foreign = step_up.prove_factor(home.services, identity, secret, code_of(home, other.seed), HERE)
@@ -205,7 +205,7 @@ def test_v7_5_3_a_code_renews_the_session_and_another_users_does_not(home):
     assert home.identity(renewed.secret).proven_at == home.clock.now()
 
 
-def test_v6_4_4_removal_asks_for_a_fresh_proof_of_something_else(home):
+def test_removal_asks_for_a_fresh_proof_of_something_else(home):
     phone = Phone(home)
     home.later(minutes=6)
     secret = phone.session.secret
@@ -225,7 +225,7 @@ def test_v6_4_4_removal_asks_for_a_fresh_proof_of_something_else(home):
 # --- a lost factor ------------------------------------------------------------------------------------------
 
 
-def test_rule_32_a_recovery_code_replaces_the_lost_factor_and_opens_nothing_else(home):
+def test_rule_32_v6_4_4_a_recovery_code_replaces_the_lost_factor_and_opens_nothing_else(home):
     phone = Phone(home)
     pending = begin(home)
     assert second_step.offer(home.services, pending) is None
@@ -253,7 +253,7 @@ def test_rule_32_without_a_recovery_code_nothing_is_replaced(home):
     assert refusal(outcome) is Refusal.GONE
 
 
-def test_v6_4_2_recovery_codes_are_stored_as_digests_and_new_ones_end_the_old(home):
+def test_v6_5_2_v6_5_4_recovery_codes_are_stored_as_digests_and_new_ones_end_the_old(home):
     phone = Phone(home)
     assert not any(
         code.replace("-", "")[1:] in repr(home.rows(sa.select(schema.recovery_code))) for code in phone.codes

@@ -352,15 +352,18 @@ def test_v8_2_1_every_page_of_gatehouse_is_guarded_as_written_here(build):
         "gatehouse.end_session": "login, fresh",
         "gatehouse.factor": "public",
         "gatehouse.login": "public",
+        "gatehouse.make_recovery_codes": "login, fresh within 0:05:00",
         "gatehouse.logout": "public",
         "gatehouse.password": "login",
         "gatehouse.reauthenticate": "login",
+        "gatehouse.remove_totp": "login, fresh within 0:05:00",
         "gatehouse.register": "public",
         "gatehouse.reset_password": "public",
         "gatehouse.security": "login",
         "gatehouse.sessions": "login",
         "gatehouse.static": "public (static files)",
         "static": "public (static files)",
+        "gatehouse.totp": "login, fresh within 0:05:00",
     }
     assert {row.endpoint: row.requirement_text for row in gate_of(app).route_table(app)} == written
 

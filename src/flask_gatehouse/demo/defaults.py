@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flask_gatehouse import features
 from flask_gatehouse.kernel.errors import SettingsError
 from flask_gatehouse.kernel.keys import new_secret
 
@@ -35,6 +36,7 @@ def demo_defaults(config: Mapping[str, object], data: Path | None = None, port: 
     hosts = ("127.0.0.1", "localhost", "[::1]")
     own: dict[str, object] = {"GATEHOUSE_AFTER_LOGIN": "/protected", "GATEHOUSE_FIRST_USER_ADMIN": True}
     own["GATEHOUSE_CSP"] = CSP
+    own["GATEHOUSE_FEATURES"] = features.installed()
     if not config.get("TESTING"):
         own["GATEHOUSE_ORIGINS"] = [f"http://{host}:{port}" for host in hosts]
     chosen = {key: value for key, value in own.items() if not _is_given(key, config)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
 from flask_gatehouse.domain.factors import outstanding
 from flask_gatehouse.domain.factors.offers import Unconfirmed
@@ -31,12 +32,12 @@ class Offer:
     Attributes:
         seed: to be typed into an authenticator app.
         link: the same as an `otpauth:` link.
-        picture: the link as a QR code, in SVG.
+        picture: the link as a QR code: the side in squares, and the SVG path of the dark ones.
     """
 
     seed: str
     link: str
-    picture: str
+    picture: tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -66,8 +67,8 @@ def codes_of(services: Services) -> CodesFactor | None:
 
 def offer_of(services: Services, factor: SeedFactor, seed: str, username: str) -> Offer:
     """Return a seed as it is shown to its user; the site is named by its first origin."""
-    issuer = services.settings.origins[0].partition("://")[2] if services.settings.origins else "Gatehouse"
-    link = factor.link(seed, name=username, issuer=issuer)
+    issuer = urlsplit(services.settings.origins[0]).hostname if services.settings.origins else None
+    link = factor.link(seed, name=username, issuer=issuer or "Gatehouse")
     return Offer(seed, link, factor.picture(link))
 
 

@@ -46,8 +46,8 @@ class SeedFactor(Factor, Protocol):
     def link(self, seed: str, *, name: str, issuer: str) -> str:
         """Return what the user's app takes the seed from."""
 
-    def picture(self, link: str) -> str:
-        """Return the link as a QR code, in SVG."""
+    def picture(self, link: str) -> tuple[int, str]:
+        """Return the link as a QR code: the side in squares, and the SVG path of the dark ones."""
 
     def step_of(self, seed: str, answer: str, now: Instant) -> int | None:
         """Return the time step whose code this is, None where it is none that counts now."""

@@ -63,6 +63,13 @@ class Line(_OneLine, StringField):
     data: str = ""
 
 
+class Once(Line):
+    """A code that counts once: it is never shown again."""
+
+    def _value(self) -> str:
+        return ""
+
+
 class Address(_OneLine, EmailField):
     """An e-mail address."""
 
@@ -214,8 +221,8 @@ class LoginForm(GatehouseForm):
 class FactorForm(GatehouseForm):
     """`/login/factor`: one of the two."""
 
-    code = Line("Code", render_kw=CODE)
-    recovery_code = Line("Recovery code", render_kw=PLAIN)
+    code = Once("Code", render_kw=CODE)
+    recovery_code = Once("Recovery code", render_kw=PLAIN)
 
     def answer(self) -> tuple[str, str]:
         """Return the field that was filled in, and what stands there."""
@@ -235,7 +242,7 @@ class ReauthenticateForm(GatehouseForm):
     """`/reauthenticate`: one of the two."""
 
     password = Secret("Password", render_kw=PRESENT)
-    code = Line("Code", render_kw=CODE)
+    code = Once("Code", render_kw=CODE)
 
     def validate_password(self, field: Secret) -> None:
         """Ask for one proof, not none.
@@ -250,7 +257,7 @@ class ReauthenticateForm(GatehouseForm):
 class CodeForm(GatehouseForm):
     """`/account/security/totp`."""
 
-    code = Line("Code", [InputRequired(MISSING)], render_kw=CODE)
+    code = Once("Code", [InputRequired(MISSING)], render_kw=CODE)
 
 
 class NewPasswordForm(GatehouseForm):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 WRONG_CODE = "This is not the code that the program printed."
 WRONG_ANSWER = "This code is wrong, used or out of date."
-NOT_YOURS = "This is not your password, or not the code of now."
+NOT_YOURS = "This is not your password."
 ENDED_TITLE = "This link has ended"
 ENDED = "It was used, or has run out. Ask an administrator for a new one."
 
@@ -162,7 +162,8 @@ def reauthenticate() -> ResponseReturnValue:
         return invalid(form, "reauthenticate.html", **context)
     outcome = _prove(form)
     if isinstance(outcome, Refused):
-        return refused(_worded(outcome, NOT_YOURS), "reauthenticate.html", form=form, **context)
+        text = NOT_YOURS if form.password.data else WRONG_ANSWER
+        return refused(_worded(outcome, text), "reauthenticate.html", form=form, **context)
     renew(outcome)
     return done(target or url_for("gatehouse.account"))
 

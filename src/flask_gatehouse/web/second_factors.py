@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from flask import flash, request, url_for
-from markupsafe import Markup
 
 from flask_gatehouse.domain import passwords
 from flask_gatehouse.flows import enrol, seeds
@@ -39,7 +38,9 @@ def security() -> ResponseReturnValue:
         times = totp.times(connection, user_id) if totp else None
         left = codes.left(connection, user_id) if codes else None
         has_factor = seeds.has_factor(held, connection, user_id)
+        others = [(one.method, one.enrolled(connection, user_id)) for one in held.factors if one not in (totp, codes)]
     context: dict[str, Any] = {"changed_at": changed_at, "has_totp": totp is not None, "times": times, "left": left}
+    context |= {"others": others, "is_offered": bool(held.factors)}
     is_demanded = bool(next_target("")) and not has_factor
     return page("security.html", **context, has_factor=has_factor, is_demanded=is_demanded, next=next_target(""))
 
@@ -49,7 +50,7 @@ def shown(offer: Offer | None) -> dict[str, Any]:
     if offer is None:
         return {"offer": None}
     groups = " ".join(offer.seed[start : start + 4] for start in range(0, len(offer.seed), 4))
-    return {"offer": offer, "groups": groups, "picture": Markup(offer.picture)}  # noqa: S704 - lines of our own QR code
+    return {"offer": offer, "groups": groups}
 
 
 @fresh_login_required
