@@ -72,7 +72,17 @@ def create_private_file(path: Path) -> None:
 
 def insert_into(connection: Connection, table: Table) -> Any:
     """Return the dialect's own INSERT, which knows ON CONFLICT (SQLite and PostgreSQL spell it alike)."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    return insert_for(connection.dialect.name, table)
+
+
+def insert_for(dialect: str, table: Table) -> Any:
+    """Return an INSERT that knows ON CONFLICT, for statements that are built once and kept.
+
+    Args:
+        dialect: `sqlite` or `postgresql`.
+        table: the table.
+    """
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def _is_memory(url: URL) -> bool:
