@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, select, update
 
-from flask_gatehouse.kernel.database import insert_for
 from flask_gatehouse.kernel.keys import new_secret, secret_digest
 from flask_gatehouse.kernel.schema import device
+from flask_gatehouse.kernel.upsert import insert_for
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, func, select, update
 
-from flask_gatehouse.kernel.database import insert_into
 from flask_gatehouse.kernel.schema import ACTIVE, password, user
+from flask_gatehouse.kernel.upsert import insert_into
 
 from .hashing import Hasher, Hashing, HashingPool, Verdict, scheme_of
 from .rules import PasswordRules, normalised

@@ -21,8 +21,8 @@ from sqlalchemy import (
     update,
 )
 
-from flask_gatehouse.kernel.database import insert_for, insert_into
 from flask_gatehouse.kernel.schema import counter
+from flask_gatehouse.kernel.upsert import insert_for, insert_into
 
 from .rules import STILL_JUDGED, STREAK_LIFE, WRONG_BEFORE_DISABLED, delay_after
 
