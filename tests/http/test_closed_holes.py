@@ -21,7 +21,7 @@ from flask_gatehouse import (
     requires,
     role_required,
 )
-from flask_gatehouse.http.cookie import clean_agent
+from flask_gatehouse.http.schemes import clean_agent
 from flask_gatehouse.kernel.errors import ForgottenObjectError
 from tests.http.people import add_user, come_in, entries
 

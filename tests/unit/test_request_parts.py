@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_gatehouse.domain.sessions import browser_mark
-from flask_gatehouse.http.cookie import clean_agent
-from flask_gatehouse.http.schemes import cookie_value, has_token_scheme
+from flask_gatehouse.http.schemes import clean_agent, cookie_value, has_token_scheme
 
 NAME = "__Host-gatehouse"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:{0}) Gecko/20100101 Firefox/{0}"

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 
-from flask_gatehouse.kernel.database import insert_into
 from flask_gatehouse.kernel.keys import new_secret, secret_digest
 from flask_gatehouse.kernel.schema import device
+from flask_gatehouse.kernel.upsert import insert_for
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -26,6 +27,14 @@ PER_USER = 10
 LIFE_SECONDS = 400 * 86400
 """How long a browser keeps the cookie: the longest that browsers allow."""
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}\.[0-9a-f]{64}")
+
+# Built once: each login runs them, and building one costs several times what running it does.
+_OF_USER = device.c.user_id == bindparam("at_user")
+_FIND = select(device.c.id, device.c.created_at, device.c.seen_at).where(
+    device.c.digest == bindparam("at_digest"), _OF_USER
+)
+_KEPT = select(device.c.id).where(_OF_USER).order_by(device.c.seen_at.desc(), device.c.id.desc()).limit(PER_USER)
+_FORGET_SURPLUS = delete(device).where(_OF_USER, device.c.id.not_in(_KEPT.scalar_subquery()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +76,7 @@ def target(cookie: str) -> str:
 
 def find(connection: Connection, cookie: str, user_id: int | None) -> Device | None:
     """Return the browser if it is known for this user; a user who does not exist costs the same statement."""
-    query = select(device.c.id, device.c.created_at, device.c.seen_at)
-    query = query.where(device.c.digest == secret_digest(cookie), device.c.user_id == (user_id or 0))
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_FIND, {"at_digest": secret_digest(cookie), "at_user": user_id or 0}).one_or_none()
     return None if row is None else Device(*row)
 
 
@@ -98,15 +105,16 @@ def welcome(connection: Connection, cookie: str, spare: str, user_id: int, now: 
 
 def remember(connection: Connection, cookie: str, user_id: int, now: Instant) -> None:
     """Know whoever holds this cookie for the user; of more than 10 browsers the one not used for longest goes."""
-    statement = insert_into(connection, device).values(
-        digest=secret_digest(cookie), user_id=user_id, created_at=now, seen_at=now
-    )
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=[device.c.digest, device.c.user_id], set_={"seen_at": now})
-    )
-    kept = select(device.c.id).where(device.c.user_id == user_id)
-    kept = kept.order_by(device.c.seen_at.desc(), device.c.id.desc()).limit(PER_USER)
-    connection.execute(delete(device).where(device.c.user_id == user_id, device.c.id.not_in(kept.scalar_subquery())))
+    new = {"digest": secret_digest(cookie), "user_id": user_id, "created_at": now, "seen_at": now}
+    connection.execute(_remembering(connection.dialect.name), new)
+    connection.execute(_FORGET_SURPLUS, {"at_user": user_id})
+
+
+@cache
+def _remembering(dialect: str) -> Any:
+    statement = insert_for(dialect, device)
+    seen = {"seen_at": statement.excluded.seen_at}
+    return statement.on_conflict_do_update(index_elements=[device.c.digest, device.c.user_id], set_=seen)
 
 
 def of_user(connection: Connection, user_id: int) -> list[Device]:

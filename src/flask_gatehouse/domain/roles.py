@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, delete, func, insert, or_, select, update
 
-from flask_gatehouse.kernel.database import insert_into
 from flask_gatehouse.kernel.errors import SetupError, UnknownRole
 from flask_gatehouse.kernel.identity import ADMIN
 from flask_gatehouse.kernel.schema import ACTIVE, grant, guard, password, role, role_permission, user
+from flask_gatehouse.kernel.upsert import insert_into
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

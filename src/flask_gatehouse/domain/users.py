@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, update
 
-from flask_gatehouse.kernel.database import insert_into
 from flask_gatehouse.kernel.errors import InvalidEmail, InvalidName
 from flask_gatehouse.kernel.keys import new_public_id
 from flask_gatehouse.kernel.schema import ACTIVE, CLOSED, user, user_count
+from flask_gatehouse.kernel.upsert import insert_into
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,10 +7,8 @@ also the request's own record of who is asking, looked up at first need and neve
 from __future__ import annotations
 
 import logging
-import re
 import secrets
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from flask.sessions import SessionInterface, SessionMixin
@@ -22,7 +20,7 @@ from flask_gatehouse.kernel.identity import Identity, Source
 from flask_gatehouse.kernel.keys import secret_digest
 
 from .guest import tagged
-from .schemes import cookie_value, identify
+from .schemes import agent_of, cookie_value, identify
 
 if TYPE_CHECKING:
     from flask import Flask, Request
@@ -34,20 +32,11 @@ if TYPE_CHECKING:
 
 KEY = "flask_gatehouse"
 CARRIED_MAX = 8192
-AGENT_MAX = 256
-AGENT_READ = 4 * AGENT_MAX
 OURS = frozenset({"_user_id", "_fresh", "_id", "_remember", "_remember_seconds"})
 """Keys Flask-Login writes: they count only when written in this process, and are never stored (rule 15)."""
 NOT_CARRIED = OURS | {"csrf_token", "_permanent"}
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 log = logging.getLogger("flask_gatehouse.session")
-
-
-@lru_cache(maxsize=2048)
-def clean_agent(agent: str) -> str:
-    """Return a user agent without control characters, 256 characters at most (ASVS V1.3.3)."""
-    return _CONTROL.sub(" ", agent)[:AGENT_MAX].strip()
 
 
 class GuardedSession(SessionMixin):
@@ -150,7 +139,7 @@ class GuardedSession(SessionMixin):
     @property
     def agent(self) -> str:
         """The user agent, cleaned."""
-        return clean_agent(self.environ.get("HTTP_USER_AGENT", "")[:AGENT_READ])  # cut first: the cache keeps its keys
+        return agent_of(self.environ)
 
     @property
     def source(self) -> Source:

@@ -5,6 +5,8 @@ Where a token is borne (`Authorization: Bearer`) the cookie does not count (rule
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from flask_gatehouse.domain.sessions import Gone
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 _BLANKS = " \t"
 """What RFC 6265 allows around a cookie's name; `str.strip()` would take more, and so make a foreign name ours."""
+AGENT_MAX = 256
+AGENT_READ = 4 * AGENT_MAX
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 TOKEN_SCHEMES = frozenset({"bearer"})
 
 
@@ -66,3 +71,14 @@ def has_token_scheme(environ: Mapping[str, Any]) -> bool:
     """Tell whether the request bears `Authorization: Bearer`, so that its cookie does not count (rule 20)."""
     authorization = environ.get("HTTP_AUTHORIZATION")
     return authorization is not None and authorization.strip().partition(" ")[0].lower() in TOKEN_SCHEMES
+
+
+def agent_of(environ: Mapping[str, Any]) -> str:
+    """Return the user agent that a request shows, cleaned; of a long one only the beginning is looked at."""
+    return clean_agent(environ.get("HTTP_USER_AGENT", "")[:AGENT_READ])  # cut first: the cache keeps its keys
+
+
+@lru_cache(maxsize=2048)
+def clean_agent(agent: str) -> str:
+    """Return a user agent without control characters, 256 characters at most (ASVS V1.3.3)."""
+    return _CONTROL.sub(" ", agent)[:AGENT_MAX].strip()

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import StaticPool
 
 from .errors import DatabaseUnavailableError, SetupError
@@ -25,7 +24,6 @@ from .errors import DatabaseUnavailableError, SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from sqlalchemy import Table
     from sqlalchemy.sql import Executable
 
 LOCK_WAIT_SECONDS = 5.0
@@ -68,11 +66,6 @@ def create_private_file(path: Path) -> None:
     except OSError as error:
         msg = f"the database file {path.name} cannot be made: {error.strerror}"
         raise DatabaseUnavailableError(msg) from error
-
-
-def insert_into(connection: Connection, table: Table) -> Any:
-    """Return the dialect's own INSERT, which knows ON CONFLICT (SQLite and PostgreSQL spell it alike)."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
 def _is_memory(url: URL) -> bool:

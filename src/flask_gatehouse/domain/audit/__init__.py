@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from flask_gatehouse.kernel.identity import SYSTEM, Actor, Source
 from flask_gatehouse.kernel.schema import chain_head, event
@@ -135,6 +135,16 @@ class Event:
     detail: Mapping[str, object] = field(default_factory=dict)
 
 
+# Built once: each event runs them, and building one costs several times what running it does.
+_IS_HEAD = chain_head.c.id == HEAD_ID
+_LOCK_HEAD = select(chain_head.c.event_id, chain_head.c.hash, chain_head.c.mac).where(_IS_HEAD).with_for_update()
+_MOVE_HEAD = (
+    update(chain_head)
+    .where(_IS_HEAD)
+    .values(event_id=bindparam("to_id"), hash=bindparam("to_hash"), mac=bindparam("to_mac"))
+)
+_INSERT = insert(event)
+
 _NAMES = tuple(column.name for column in event.c if column.name != "hash")
 
 
@@ -175,15 +185,13 @@ class AuditLog:
             values = _values(event_id, item, now)
             last = link_hash(last, line_of(values))
             rows.append(dict(zip(_NAMES, values, strict=True)) | {"hash": last})
-        connection.execute(insert(event), rows)
+        connection.execute(_INSERT, rows)
         mac = self._keys.mac("audit-head", head_bytes(Link(event_id, last)))
-        statement = update(chain_head).where(chain_head.c.id == HEAD_ID)
-        connection.execute(statement.values(event_id=event_id, hash=last, mac=mac))
+        connection.execute(_MOVE_HEAD, {"to_id": event_id, "to_hash": last, "to_mac": mac})
         return rows
 
     def _lock_head(self, connection: Connection) -> tuple[int, bytes, bool]:
-        query = select(chain_head.c.event_id, chain_head.c.hash, chain_head.c.mac).where(chain_head.c.id == HEAD_ID)
-        row = connection.execute(query.with_for_update()).one_or_none()
+        row = connection.execute(_LOCK_HEAD).one_or_none()
         if row is None:
             connection.execute(insert(chain_head).values(id=HEAD_ID, event_id=0, hash=GENESIS, mac=GENESIS))
             return 0, GENESIS, True

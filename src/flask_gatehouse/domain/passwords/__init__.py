@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
-from flask_gatehouse.kernel.database import insert_into
 from flask_gatehouse.kernel.schema import ACTIVE, password, user
+from flask_gatehouse.kernel.upsert import insert_into
 
 from .hashing import Hasher, Hashing, HashingPool, Verdict, scheme_of
 from .rules import PasswordRules, normalised
@@ -68,17 +68,26 @@ class Credential:
 _QUERY = select(
     user.c.id, user.c.username, user.c.state, user.c.epoch, password.c.digest, password.c.temporary_until
 ).select_from(user.outerjoin(password, password.c.user_id == user.c.id))
+# Built once: each login runs them, and building one costs several times what running it does.
+_BY_NAME = _QUERY.where(user.c.username_key == bindparam("at_name"))
+_BY_ID = _QUERY.where(user.c.id == bindparam("at_id"))
+_LOCK = (
+    select(user.c.id)
+    .where(user.c.id.in_(bindparam("at_ids", expanding=True)))
+    .order_by(user.c.id)
+    .with_for_update(key_share=True)  # as `users.find`
+)
 
 
 def find_credential(connection: Connection, name_key: str | None) -> Credential | None:
     """Return user and digest by name key; an impossible name costs the same statement."""
-    row = connection.execute(_QUERY.where(user.c.username_key == (name_key or ""))).one_or_none()
+    row = connection.execute(_BY_NAME, {"at_name": name_key or ""}).one_or_none()
     return None if row is None else Credential(*row)
 
 
 def find_credential_of(connection: Connection, user_id: int) -> Credential | None:
     """Return user and digest by id."""
-    row = connection.execute(_QUERY.where(user.c.id == user_id)).one_or_none()
+    row = connection.execute(_BY_ID, {"at_id": user_id}).one_or_none()
     return None if row is None else Credential(*row)
 
 
@@ -100,8 +109,7 @@ def lock_credential(connection: Connection, user_id: int, also: int | None = Non
             each other.
     """
     ids = {user_id} if also is None else {user_id, also}
-    query = select(user.c.id).where(user.c.id.in_(sorted(ids))).order_by(user.c.id)
-    connection.execute(query.with_for_update(key_share=True))  # as `users.find`
+    connection.execute(_LOCK, {"at_ids": sorted(ids)})
     return find_credential_of(connection, user_id)
 
 

@@ -79,6 +79,22 @@ _LIVE = (
     .where(session.c.digest == bindparam("digest"))
 )
 
+# Built once: each login runs them, and building one costs several times what running it does.
+_INSERT = insert(session)
+_SURPLUS = {
+    is_pending: select(session.c.id)
+    .where(session.c.user_id == bindparam("at_user"), session.c.is_pending.is_(is_pending))
+    .order_by(session.c.created_at.desc(), session.c.id.desc())
+    .offset(bindparam("at_keep"))
+    for is_pending in (False, True)
+}
+_EXPIRED = (
+    select(session.c.id)
+    .where(session.c.expires_at <= bindparam("at_now"))
+    .limit(PURGED_AT_ONCE)
+    .with_for_update(skip_locked=True)
+)
+
 
 @lru_cache(maxsize=4096)
 def decode_proofs(text: str) -> tuple[tuple[Proof, ...], Instant]:
@@ -185,8 +201,9 @@ class SqlSessions:
 
     def insert(self, connection: Connection, row: SessionRow, digest: bytes) -> None:
         """Insert a row; its id is given by the database."""
-        values = {column.name: getattr(row, column.name) for column in _ROW if column.name != "id"}
-        connection.execute(insert(session).values(digest=digest, **values))
+        values = row._asdict()
+        del values["id"]
+        connection.execute(_INSERT, {**values, "digest": digest})
 
     def rotate(self, connection: Connection, row: SessionRow, digest: bytes, *, with_data: bool) -> bool:
         """Write a session's new digest, proofs, epoch and times; False when the row is gone (rule 11)."""
@@ -217,10 +234,8 @@ class SqlSessions:
 
         Pending logins make place among themselves only: who knows just the password cannot push sessions out.
         """
-        order = (session.c.created_at.desc(), session.c.id.desc())
-        query = select(session.c.id).where(session.c.user_id == user_id, session.c.is_pending.is_(is_pending))
-        query = query.order_by(*order).offset(keep)
-        surplus = list(connection.execute(query).scalars())
+        asked = {"at_user": user_id, "at_keep": keep}
+        surplus = list(connection.execute(_SURPLUS[is_pending], asked).scalars())
         if not surplus:
             return ()
         statement = delete(session).where(session.c.id.in_(surplus)).returning(session.c.public_id)
@@ -228,8 +243,7 @@ class SqlSessions:
 
     def purge_expired(self, connection: Connection, now: Instant) -> None:
         """Delete a few rows past their end, so that the table stays as small as what lives."""
-        query = select(session.c.id).where(session.c.expires_at <= now).limit(PURGED_AT_ONCE)
-        expired = list(connection.execute(query.with_for_update(skip_locked=True)).scalars())
+        expired = list(connection.execute(_EXPIRED, {"at_now": now}).scalars())
         if expired:
             connection.execute(delete(session).where(session.c.id.in_(expired)))
 

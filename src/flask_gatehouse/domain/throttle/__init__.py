@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from .counters import (
     SEEN,
     USER,
-    Closed,
     Lockout,
     add_refusals,
     add_refused,
@@ -46,6 +44,7 @@ from .rules import (
     address_keys,
 )
 from .spent import SpentWindows
+from .told import NAME, Counted, Noted, beside_the_first, told_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +76,7 @@ __all__ = [
     "disabled_users",
 ]
 
-_NAME, _USER, _DEVICE = "name:", USER, "device:"
+_DEVICE = "device:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,41 +100,6 @@ class Charge:
     account_key: str = ""
     window_keys: tuple[str, ...] = ()
     lockout: Lockout | None = None
-
-
-class Noted(Enum):
-    """What to record of a failure (rule 28)."""
-
-    FIRST = "the first of its window: record it"
-    REPEATED = "counted beside the first"
-    OVERFLOWED = "the first that is not recorded by itself: record that more follow"
-    COUNTED = "counted with all others that are not recorded by themselves"
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """What a window that has ended counted beside what was recorded.
-
-    Attributes:
-        kind: the kind of event that was counted.
-        number: how many.
-        user_id: whom it concerned, if somebody.
-        name_digest: the keyed digest of the name, where nobody has it.
-        address: where it came from, if that was counted.
-        ends_at: when the window ended.
-    """
-
-    kind: str
-    number: int
-    ends_at: Instant
-    user_id: int | None = None
-    name_digest: str = ""
-    address: str = ""
-
-    @property
-    def is_total(self) -> bool:
-        """Whether it sums up what concerned nobody by name or address."""
-        return self.user_id is None and not self.name_digest and not self.address
 
 
 FREE = Charge()
@@ -167,7 +131,7 @@ class Throttle:
 
     def account_key(self, user_id: int | None, name: str) -> str:
         """Return the account counter's key: by user once found, else by the digest of the name (rule 2)."""
-        return f"{_USER}{user_id}" if user_id is not None else f"{_NAME}{self.name_digest(name)}"
+        return f"{USER}{user_id}" if user_id is not None else f"{NAME}{self.name_digest(name)}"
 
     def inside_key(self, user_id: int) -> str:
         """Return the key of the budget that people with a live session have to themselves."""
@@ -246,7 +210,7 @@ class Throttle:
     def _charge_account(
         self, connection: Connection, rule: Rule, key: str, window_keys: tuple[str, ...], now: Instant
     ) -> Charge:
-        lockout = charge_account(connection, key, now, is_kept=not key.startswith((_NAME, _DEVICE)))
+        lockout = charge_account(connection, key, now, is_kept=not key.startswith((NAME, _DEVICE)))
         if lockout.is_refused:
             if rule.is_judged:
                 judged(connection, window_keys, now)
@@ -354,8 +318,8 @@ class Throttle:
         drained = self._spent.drain()
         open_ones = {window: number for window, number in drained.items() if window[1] > now}
         self._spent.take_back(add_refusals(connection, open_ones))
-        over = [_counted(key, number, ends_at or now) for (key, ends_at), number in drained.items() if ends_at <= now]
-        over += [_counted(row.key, _beside_the_first(row), row.ends_at) for row in close_windows(connection, now)]
+        over = [told_of(key, number, ends_at or now) for (key, ends_at), number in drained.items() if ends_at <= now]
+        over += [told_of(row.key, beside_the_first(row), row.ends_at) for row in close_windows(connection, now)]
         found = sorted((told for told in over if told is not None), key=lambda told: -told.number)
         return self._bounded(connection, found, now)
 
@@ -371,37 +335,3 @@ class Throttle:
         if rest:
             add_refused(connection, FIRSTS_KEY, rest, FIRSTS.window, now)
         return told
-
-
-def _beside_the_first(closed: Closed) -> int:
-    """Return how much a window counted that was not recorded by itself."""
-    if closed.key.startswith(SEEN):
-        return closed.count - 1
-    is_first_recorded = closed.key.startswith((f"{LOGIN.name}@", f"{DENIAL.name}>"))
-    return closed.refused - int(is_first_recorded and closed.refused > 0)
-
-
-def _counted(key: str, number: int, ends_at: Instant) -> Counted | None:
-    """Return what a window has to tell, or None."""
-    if number <= 0:
-        return None
-    if key.startswith(SEEN):
-        kind, _, who = key.removeprefix(SEEN).partition(">")
-        return _about(kind, who, number, ends_at)
-    if key in {FIRSTS_KEY, TOLD_KEY}:
-        return Counted("login.failed", number, ends_at) if key == FIRSTS_KEY else None
-    name, separator, address = key.partition("@")
-    if separator:
-        return Counted(f"{name}.throttled", number, ends_at, address=address)
-    name, _, target = key.partition(">")
-    if name == DENIAL.name:
-        return Counted("access.denied", number, ends_at, user_id=int(target))
-    return Counted(f"{name}.throttled", number, ends_at)
-
-
-def _about(kind: str, who: str, number: int, ends_at: Instant) -> Counted:
-    if who.startswith("@"):
-        return Counted(kind, number, ends_at, address=who[1:])
-    if who.startswith(_USER):
-        return Counted(kind, number, ends_at, user_id=int(who.removeprefix(_USER)))
-    return Counted(kind, number, ends_at, name_digest=who.removeprefix(_NAME))

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, case, delete, func, or_, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 
-from flask_gatehouse.kernel.database import insert_into
 from flask_gatehouse.kernel.schema import counter
+from flask_gatehouse.kernel.upsert import insert_for, insert_into
 
 from .rules import STILL_JUDGED, STREAK_LIFE, WRONG_BEFORE_DISABLED, delay_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import Connection
 
     from flask_gatehouse.kernel.clock import Instant
 
@@ -26,6 +40,40 @@ USER = "user:"
 """Begins the key of a user's counter."""
 SEEN = "seen>"
 """Begins the key of a failure that is recorded once a window and counted after that."""
+
+# Built once: a login runs a dozen of these, and building one costs several times what running it does.
+_AT_KEY = counter.c.key == bindparam("at_key")
+_AT_NOW: ColumnElement[int] = bindparam("at_now", type_=BigInteger)
+_AT_UNTIL: ColumnElement[int] = bindparam("at_until", type_=BigInteger)
+_REFUNDED: ColumnElement[int] = bindparam("at_refunded", type_=Integer)
+_REFUSE = (
+    update(counter)
+    .where(_AT_KEY)
+    .values(refused=counter.c.refused + 1)
+    .returning(counter.c.count, counter.c.ends_at, counter.c.judging, counter.c.refused)
+)
+_JUDGE = (
+    update(counter)
+    .where(_AT_KEY, counter.c.ends_at > _AT_NOW)
+    .values(
+        judging=case((counter.c.judging > 0, counter.c.judging - 1), else_=0),
+        count=case((counter.c.count >= _REFUNDED, counter.c.count - _REFUNDED), else_=0),
+    )
+    .returning(counter.c.ends_at)
+)
+_DELAY = update(counter).where(_AT_KEY).values(blocked_until=_AT_UNTIL)
+_FIND_LOCKOUT = select(counter.c.count, counter.c.total, counter.c.blocked_until).where(_AT_KEY)
+_ZERO = update(counter).values(count=0, total=0, blocked_until=0, purge_at=counter.c.refunded_until)
+_CLEAR = _ZERO.where(_AT_KEY).returning(counter.c.refunded_until)
+_CLEAR_RESTED = _ZERO.where(_AT_KEY, counter.c.blocked_until <= _AT_NOW)
+_REMEMBER_REFUND = update(counter).where(_AT_KEY).values(refunded_until=_AT_UNTIL, purge_at=_AT_UNTIL)
+_COUNT_AGAIN = (
+    update(counter)
+    .where(_AT_KEY, counter.c.ends_at > _AT_NOW)
+    .values(count=counter.c.count + 1)
+    .returning(counter.c.count)
+)
+_FIND_OVER = select(counter.c.key).where(counter.c.purge_at <= _AT_NOW).limit(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,26 +136,27 @@ def charge_window(
         now: the present instant.
         is_judged: whether the charge is being judged until `judged()` says otherwise.
     """
-    has_ended, judging = counter.c.ends_at <= now, int(is_judged)
-    new = {"count": 1, "ends_at": now + length, "purge_at": now + length, "judging": judging, "refused": 0}
-    grown: dict[str, ColumnElement[Any]] = {name: counter.c[name] for name in new}
-    grown |= {"count": counter.c.count + 1, "judging": counter.c.judging + judging}
-    statement = (
-        insert_into(connection, counter)
-        .values(key=key, **new)
-        .on_conflict_do_update(
-            index_elements=[counter.c.key],
-            set_={name: case((has_ended, value), else_=grown[name]) for name, value in new.items()},
-            where=or_(has_ended, counter.c.count < limit),
-        )
-        .returning(counter.c.count, counter.c.ends_at, counter.c.judging)
-    )
-    taken = connection.execute(statement).one_or_none()
+    new = {"w_key": key, "w_ends_at": now + length, "w_judging": int(is_judged)}
+    charging = _charging_window(connection.dialect.name)
+    taken = connection.execute(charging, {**new, "w_now": now, "w_limit": limit}).one_or_none()
     if taken is not None:
         return WindowCharge(*taken)
-    refusal = update(counter).where(counter.c.key == key).values(refused=counter.c.refused + 1)
-    columns = (counter.c.count, counter.c.ends_at, counter.c.judging, counter.c.refused)
-    return WindowCharge(*connection.execute(refusal.returning(*columns)).one())
+    return WindowCharge(*connection.execute(_REFUSE, {"at_key": key}).one())
+
+
+@cache
+def _charging_window(dialect: str) -> Any:
+    ends_at, judging = bindparam("w_ends_at", type_=BigInteger), bindparam("w_judging", type_=Integer)
+    new = {"count": literal(1), "ends_at": ends_at, "purge_at": ends_at, "judging": judging, "refused": literal(0)}
+    grown: dict[str, ColumnElement[Any]] = {name: counter.c[name] for name in new}
+    grown |= {"count": counter.c.count + 1, "judging": counter.c.judging + judging}
+    has_ended = counter.c.ends_at <= bindparam("w_now")
+    statement = insert_for(dialect, counter).values(key=bindparam("w_key"), **new)
+    return statement.on_conflict_do_update(
+        index_elements=[counter.c.key],
+        set_={name: case((has_ended, value), else_=grown[name]) for name, value in new.items()},
+        where=or_(has_ended, counter.c.count < bindparam("w_limit")),
+    ).returning(counter.c.count, counter.c.ends_at, counter.c.judging)
 
 
 def judged(connection: Connection, keys: Iterable[str], now: Instant, *, refunded: int = 0) -> dict[str, Instant]:
@@ -121,14 +170,10 @@ def judged(connection: Connection, keys: Iterable[str], now: Instant, *, refunde
         now: the present instant.
         refunded: 1 to give the charge back.
     """
-    values = {
-        "judging": case((counter.c.judging > 0, counter.c.judging - 1), else_=0),
-        "count": case((counter.c.count >= refunded, counter.c.count - refunded), else_=0),
-    }
     found: dict[str, Instant] = {}
     for key in keys:
-        statement = update(counter).where(counter.c.key == key, counter.c.ends_at > now).values(**values)
-        ends_at = connection.execute(statement.returning(counter.c.ends_at)).scalar_one_or_none()
+        known = {"at_key": key, "at_now": now, "at_refunded": refunded}
+        ends_at = connection.execute(_JUDGE, known).scalar_one_or_none()
         if ends_at is not None:
             found[key] = ends_at
     return found
@@ -145,32 +190,39 @@ def charge_account(connection: Connection, key: str, now: Instant, *, is_kept: b
         now: the present instant.
         is_kept: whether the count to disable outlives the streak; that of a name nobody has does not.
     """
-    streak_has_ended = counter.c.ends_at <= now
-    lives = {"ends_at": now + STREAK_LIFE, "purge_at": None if is_kept else now + STREAK_LIFE}
-    statement = insert_into(connection, counter).values(key=key, count=1, total=1, **lives)
-    statement = statement.on_conflict_do_update(
-        index_elements=[counter.c.key],
-        set_={
-            "count": case((streak_has_ended, 1), else_=counter.c.count + 1),
-            "total": counter.c.total + 1,
-            **lives,
-        },
-        where=counter.c.blocked_until <= now,
-    ).returning(counter.c.count, counter.c.total)
-    row = connection.execute(statement).one_or_none()
+    ends_at = now + STREAK_LIFE
+    charged = {"a_key": key, "a_now": now, "a_ends_at": ends_at, "a_purge_at": None if is_kept else ends_at}
+    row = connection.execute(_charging_account(connection.dialect.name), charged).one_or_none()
     if row is None:
         return find_lockout(connection, key, is_refused=True) or Lockout(0, 0, 0)
     wrong, total = row[0], row[1]
     delay = delay_after(wrong)
-    blocked_until = now + delay if delay else 0
-    connection.execute(update(counter).where(counter.c.key == key).values(blocked_until=blocked_until))
-    return Lockout(wrong, total, blocked_until)
+    if not delay:
+        return Lockout(wrong, total, 0)
+    connection.execute(_DELAY, {"at_key": key, "at_until": now + delay})
+    return Lockout(wrong, total, now + delay)
+
+
+@cache
+def _charging_account(dialect: str) -> Any:
+    lives = {"ends_at": bindparam("a_ends_at"), "purge_at": bindparam("a_purge_at", type_=BigInteger)}
+    statement = insert_for(dialect, counter).values(key=bindparam("a_key"), count=1, total=1, **lives)
+    now: ColumnElement[int] = bindparam("a_now", type_=BigInteger)
+    return statement.on_conflict_do_update(
+        index_elements=[counter.c.key],
+        set_={
+            "count": case((counter.c.ends_at <= now, 1), else_=counter.c.count + 1),
+            "total": counter.c.total + 1,
+            "blocked_until": 0,
+            **lives,
+        },
+        where=counter.c.blocked_until <= now,
+    ).returning(counter.c.count, counter.c.total)
 
 
 def find_lockout(connection: Connection, key: str, *, is_refused: bool = False) -> Lockout | None:
     """Return an account counter as it stands, or None where nothing was ever wrong."""
-    query = select(counter.c.count, counter.c.total, counter.c.blocked_until).where(counter.c.key == key)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_FIND_LOCKOUT, {"at_key": key}).one_or_none()
     return None if row is None else Lockout(*row, is_refused=is_refused)
 
 
@@ -209,29 +261,23 @@ def give_back(connection: Connection, key: str, charged: Lockout) -> None:
 
 def clear_account(connection: Connection, key: str, now: Instant) -> bool:
     """Zero an account counter; True when a refund is due, which is once per account and window."""
-    zero = {"count": 0, "total": 0, "blocked_until": 0}
-    statement = update(counter).where(counter.c.key == key).values(**zero, purge_at=counter.c.refunded_until)
-    row = connection.execute(statement.returning(counter.c.refunded_until)).one_or_none()
+    row = connection.execute(_CLEAR, {"at_key": key}).one_or_none()
     return row is not None and int(row[0]) <= now
 
 
 def clear_rested(connection: Connection, key: str, now: Instant) -> None:
     """Zero an account counter unless its delay still runs."""
-    zero = {"count": 0, "total": 0, "blocked_until": 0}
-    statement = update(counter).where(counter.c.key == key, counter.c.blocked_until <= now)
-    connection.execute(statement.values(**zero, purge_at=counter.c.refunded_until))
+    connection.execute(_CLEAR_RESTED, {"at_key": key, "at_now": now})
 
 
 def remember_refund(connection: Connection, key: str, until: Instant) -> None:
     """Say until when an account has had its refund."""
-    connection.execute(update(counter).where(counter.c.key == key).values(refunded_until=until, purge_at=until))
+    connection.execute(_REMEMBER_REFUND, {"at_key": key, "at_until": until})
 
 
 def count_again(connection: Connection, key: str, now: Instant) -> bool:
     """Count a repeat in a window that is open; False where there is none."""
-    live = and_(counter.c.key == key, counter.c.ends_at > now)
-    statement = update(counter).where(live).values(count=counter.c.count + 1).returning(counter.c.count)
-    return connection.execute(statement).one_or_none() is not None
+    return connection.execute(_COUNT_AGAIN, {"at_key": key, "at_now": now}).one_or_none() is not None
 
 
 def add_refusals(connection: Connection, refusals: dict[Window, int]) -> dict[Window, int]:
@@ -257,7 +303,7 @@ def add_refused(connection: Connection, key: str, number: int, length: int, now:
 
 def is_window_over(connection: Connection, now: Instant) -> bool:
     """Tell whether a counter's time is over."""
-    return connection.execute(select(counter.c.key).where(counter.c.purge_at <= now).limit(1)).first() is not None
+    return connection.execute(_FIND_OVER, {"at_now": now}).first() is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,85 @@
+"""What is recorded of failures, and what a window that has ended tells of those that were only counted (rule 28)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from .counters import SEEN, USER, Closed
+from .rules import DENIAL, FIRSTS_KEY, LOGIN, TOLD_KEY
+
+if TYPE_CHECKING:
+    from flask_gatehouse.kernel.clock import Instant
+
+NAME = "name:"
+"""Begins the key of a name that nobody has; `USER` that of a user."""
+
+
+class Noted(Enum):
+    """What to record of a failure (rule 28)."""
+
+    FIRST = "the first of its window: record it"
+    REPEATED = "counted beside the first"
+    OVERFLOWED = "the first that is not recorded by itself: record that more follow"
+    COUNTED = "counted with all others that are not recorded by themselves"
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a window that has ended counted beside what was recorded.
+
+    Attributes:
+        kind: the kind of event that was counted.
+        number: how many.
+        user_id: whom it concerned, if somebody.
+        name_digest: the keyed digest of the name, where nobody has it.
+        address: where it came from, if that was counted.
+        ends_at: when the window ended.
+    """
+
+    kind: str
+    number: int
+    ends_at: Instant
+    user_id: int | None = None
+    name_digest: str = ""
+    address: str = ""
+
+    @property
+    def is_total(self) -> bool:
+        """Whether it sums up what concerned nobody by name or address."""
+        return self.user_id is None and not self.name_digest and not self.address
+
+
+def beside_the_first(closed: Closed) -> int:
+    """Return how much a window counted that was not recorded by itself."""
+    if closed.key.startswith(SEEN):
+        return closed.count - 1
+    is_first_recorded = closed.key.startswith((f"{LOGIN.name}@", f"{DENIAL.name}>"))
+    return closed.refused - int(is_first_recorded and closed.refused > 0)
+
+
+def told_of(key: str, number: int, ends_at: Instant) -> Counted | None:
+    """Return what a window has to tell, or None."""
+    if number <= 0:
+        return None
+    if key.startswith(SEEN):
+        kind, _, who = key.removeprefix(SEEN).partition(">")
+        return _about(kind, who, number, ends_at)
+    if key in {FIRSTS_KEY, TOLD_KEY}:
+        return Counted("login.failed", number, ends_at) if key == FIRSTS_KEY else None
+    name, separator, address = key.partition("@")
+    if separator:
+        return Counted(f"{name}.throttled", number, ends_at, address=address)
+    name, _, target = key.partition(">")
+    if name == DENIAL.name:
+        return Counted("access.denied", number, ends_at, user_id=int(target))
+    return Counted(f"{name}.throttled", number, ends_at)
+
+
+def _about(kind: str, who: str, number: int, ends_at: Instant) -> Counted:
+    if who.startswith("@"):
+        return Counted(kind, number, ends_at, address=who[1:])
+    if who.startswith(USER):
+        return Counted(kind, number, ends_at, user_id=int(who.removeprefix(USER)))
+    return Counted(kind, number, ends_at, name_digest=who.removeprefix(NAME))
