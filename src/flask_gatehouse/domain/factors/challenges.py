@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, delete, select, update
 
-from flask_gatehouse.kernel.database import insert_into
 from flask_gatehouse.kernel.schema import challenge
+from flask_gatehouse.kernel.upsert import insert_into
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection

@@ -14,10 +14,10 @@ import pyotp
 import segno
 from sqlalchemy import delete, select, update
 
-from flask_gatehouse.kernel.database import insert_into
 from flask_gatehouse.kernel.identity import HAS, Proof
 from flask_gatehouse.kernel.schema import totp
 from flask_gatehouse.kernel.sealing import Sealed, Sealer
+from flask_gatehouse.kernel.upsert import insert_into
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
