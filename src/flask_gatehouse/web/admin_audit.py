@@ -14,6 +14,7 @@ from flask_gatehouse.flows.outcomes import Refused
 from flask_gatehouse.http.context import here, services, wired
 from flask_gatehouse.http.labels import requires
 from flask_gatehouse.http.respond import answered, invalid, page, refused
+from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.identity import Actor
 
 from . import forms
@@ -124,12 +125,24 @@ def _row(entry: Entry, names: dict[int, str]) -> Row:
 def _shown(facts: dict[str, object]) -> Iterator[tuple[str, str]]:
     """Yield facts as text, long ones cut short: the command `gatehouse audit list` has them whole."""
     for name, value in facts.items():
-        values = [str(one) for one in value] if isinstance(value, list) else [str(value)]
+        if value is None:
+            continue
+        values = [str(one) for one in value] if isinstance(value, list) else [_value(name, value)]
         text = ", ".join(values[:LISTED_AT_MOST])
         more = len(values) - LISTED_AT_MOST
         text = f"{text} and {more} more" if more > 0 else text
         if text:
             yield name.replace("_", " "), text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def _value(name: str, value: object) -> str:
+    """Return a fact as text; when a grant ends is recorded as an instant."""
+    if name == "until" and type(value) is int:
+        try:
+            return as_text(value)
+        except (OverflowError, ValueError):
+            return str(value)
+    return str(value)
 
 
 def _network(text: str) -> str:
