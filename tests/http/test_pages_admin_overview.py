@@ -184,7 +184,7 @@ def test_the_picture_shows_logins_failures_and_refusals_of_each_hour(app, root):
     assert "100 in all; most in one hour: 100, from " in pictures[1]
 
 
-def test_v3_2_2_the_page_has_no_inline_style_and_no_script_but_ours(root):
+def test_v3_4_3_the_page_has_no_inline_style_and_no_script_but_ours(root):
     text = overview(root)
     assert not re.search(r"<style|style=|\son\w+=", text)
     assert len(Elements(text).named("script")) == 1

@@ -139,7 +139,7 @@ def test_trying_on_what_a_role_has_says_that_nothing_would_change(root):
     assert "permits just this already" in preview(root, "audit:read")
 
 
-def test_v2_3_1_what_somebody_else_changed_meanwhile_is_looked_at_again(app, root):
+def test_v15_4_2_what_somebody_else_changed_meanwhile_is_looked_at_again(app, root):
     shown = preview(root, "audit:read", "invoice:read")
     assert save(logged_in(app, "root"), preview(root, "users:read"), reason="first").status_code == 303
     late = save(root, shown, reason="second")
