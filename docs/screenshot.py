@@ -18,7 +18,7 @@ from tests.support.browser import launched_browser
 from tests.support.processes import free_port, start_command
 
 PASSWORD = "correct horse battery"  # noqa: S105 - of the demo
-SIZE = {"width": 940, "height": 860}
+SIZE = {"width": 940, "height": 600}
 TARGET = ROOT / "docs" / "_static" / "demo.png"
 
 
@@ -50,9 +50,9 @@ def photograph(browser: Browser, url: str) -> None:
     suspend = page.locator("form[action$='/suspend']")
     suspend.locator("[name=reason]").fill("left the company")
     suspend.locator("button[type=submit]").click()
-    page.get_by_text("Suspended.").wait_for()
+    page.get_by_text("Suspended.", exact=True).wait_for()
     page.goto(f"{url}/admin")
-    page.screenshot(path=TARGET)
+    page.screenshot(path=TARGET, full_page=True)
 
 
 def register(page: Page, url: str, name: str) -> None:
