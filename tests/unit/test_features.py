@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from flask_gatehouse import features
@@ -49,3 +52,24 @@ def test_the_factors_of_a_feature_are_those_of_the_app():
 def test_an_unknown_feature_in_the_settings_stops_the_app_when_it_is_built():
     with pytest.raises(SettingsError, match="GATEHOUSE_FEATURES"):
         house.build("sqlite://", GATEHOUSE_FEATURES="totp2")
+
+
+def test_without_any_extra_an_app_is_made_and_a_feature_says_what_to_install():
+    absent = (*features.IMPORTS["totp"], "psycopg", "granian")
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({absent!r}))\n"  # None: as if not installed
+        "from flask import Flask; from flask_gatehouse import Gatehouse; import flask_gatehouse.__main__\n"
+        "def made(**more):\n"
+        "    app = Flask('app')\n"
+        "    app.config.update(GATEHOUSE_DATABASE_URL='sqlite://', GATEHOUSE_SECRET_KEY='k' * 16 + 'ey' * 16, **more)\n"
+        "    return Gatehouse(app)\n"
+        "made()\n"
+        "try:\n"
+        "    made(GATEHOUSE_FEATURES='totp')\n"
+        "except Exception as error:\n"
+        "    print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("SettingsError GATEHOUSE_FEATURES: 'totp' needs ")
+    assert "pip install 'flask-gatehouse[totp]'" in done.stdout

@@ -6,29 +6,18 @@ Needs the package `cryptography`, which the extras that seal anything bring alon
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .errors import LostKeyError
+from .sealed import Sealed
 
 if TYPE_CHECKING:
     from .keys import KeyRing
 
 NONCE_BYTES = 12
-
-
-class Sealed(NamedTuple):
-    """A sealed text as it is stored.
-
-    Attributes:
-        key_id: names the secret it was sealed under; says nothing about it.
-        text: nonce and ciphertext.
-    """
-
-    key_id: str
-    text: bytes
 
 
 class Sealer:

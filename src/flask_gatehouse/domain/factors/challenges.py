@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
     from flask_gatehouse.kernel.clock import Instant
-    from flask_gatehouse.kernel.sealing import Sealed
+    from flask_gatehouse.kernel.sealed import Sealed
 
 LIFE_MICROS = 600 * 1_000_000
 """A challenge waits ten minutes for its answer."""

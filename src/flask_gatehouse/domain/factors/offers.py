@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from flask_gatehouse.kernel.sealing import Sealed
+from flask_gatehouse.kernel.sealed import Sealed
 
 from . import challenges
 

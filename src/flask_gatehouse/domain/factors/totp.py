@@ -16,7 +16,8 @@ from sqlalchemy import delete, select, update
 
 from flask_gatehouse.kernel.identity import HAS, Proof
 from flask_gatehouse.kernel.schema import totp
-from flask_gatehouse.kernel.sealing import Sealed, Sealer
+from flask_gatehouse.kernel.sealed import Sealed
+from flask_gatehouse.kernel.sealing import Sealer
 from flask_gatehouse.kernel.upsert import insert_into
 
 if TYPE_CHECKING:
