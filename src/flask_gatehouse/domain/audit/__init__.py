@@ -105,7 +105,7 @@ KINDS: Mapping[str, str] = {
     "password.temporary": "A temporary password was made.",
     "password.reset": "A password was chosen through a link; all sessions ended.",
     "audit.unsealed": "The chain's head, when this was appended, bore no MAC of this key ring.",
-    "audit.verified": "The chain was verified from the page of the log; `refused`: it did not agree.",
+    "audit.verified": "The newest part of the chain was verified.",
     "audit.sealed": "Rows that a file holds were deleted from the front of the chain; a segment stands for them.",
     "access.denied": "An authenticated user was refused.",
     "csrf.refused": "A request with a wrong token or origin was refused.",
