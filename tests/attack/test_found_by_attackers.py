@@ -118,3 +118,28 @@ def test_v15_4_3_a_password_change_and_ended_sessions_do_not_wait_for_each_other
         for act in acts:
             act.join()
     assert faults == []
+
+
+def test_v8_2_1_who_edits_roles_makes_none_that_a_label_asks_for_by_name(make_app, database_url):
+    del database_url
+
+    def setup(app, gate):
+        gate.role("editor", ["users:read", "roles:edit", "roles:grant"])
+        app.get("/vault")(role_required("Boss")(lambda: "gold"))
+        app.extensions["helper"] = role_required("treasurer")(lambda: "silver")
+
+    app = make_app(setup)
+    editor = inside(app, "editor")
+    with app.app_context():
+        app.extensions["gatehouse"].create_user("mate", PASSWORD)
+        app.extensions["gatehouse"].create_user("root", PASSWORD, roles=["admin"])
+    mate, root = app.test_client(), app.test_client()
+    assert submit(mate, "/login", username="mate", password=PASSWORD).status_code == 303
+    assert submit(root, "/login", username="root", password=PASSWORD).status_code == 303
+    for name in ("boss", "BOSS", "treasurer"):
+        answer = submit(editor, "/admin/roles", page="/admin/roles", role=name, permission=["users:read"])
+        assert answer.status_code == 422, name
+        submit(editor, "/admin/users/2/grant", page="/admin/users/2", role=name)
+    assert mate.get("/vault").status_code == 403
+    assert submit(editor, "/admin/roles", page="/admin/roles", role="reader").status_code == 303
+    assert submit(root, "/admin/roles", page="/admin/roles", role="boss").status_code == 303

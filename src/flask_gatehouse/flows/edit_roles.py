@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 BUILT_IN, IN_CODE, STORED = "built in", "code", "database"
 TAKEN = "There is a role of this name already."
 READ_ONLY = "A role of the code is changed in the code."
+ASKED_FOR = "The app asks for a role of this name: an administrator must make it."
 MOST_HOLDERS = 1000
 """A role that more users hold is not deleted: each withdrawal is a row of the audit log of its own."""
 
@@ -147,8 +148,18 @@ def hindrance(services: Services, act: Act, name: str) -> Refused | None:
         return _hindrance(services, unit, act, key, present)
 
 
-def create(services: Services, act: Act, name: str, permissions: list[str]) -> str | Refused:
-    """Make a role of declared permissions, none of which the actor lacks; return its key."""
+def create(
+    services: Services, act: Act, name: str, permissions: list[str], asked: frozenset[str] = frozenset()
+) -> str | Refused:
+    """Make a role of declared permissions, none of which the actor lacks; return its key.
+
+    Args:
+        services: the app's services.
+        act: who, why.
+        name: of the role, upper and lower case aside.
+        permissions: all that the role shall have.
+        asked: roles that the app asks for by name. Administrators alone make them: what a name opens is not compared.
+    """
     try:
         users.require_name(name)
     except InvalidName as error:
@@ -161,6 +172,8 @@ def create(services: Services, act: Act, name: str, permissions: list[str]) -> s
         refusal = _refuse_permissions(services, unit, act, key, None, wanted)
         if refusal is not None:
             return refusal
+        if key in asked and not acts.rights_of(services, unit, act).is_admin:
+            return refused_value("role", ASKED_FOR)
         if not services.roles.create(unit.connection, name, permissions, unit.now):
             return refused_value("role", TAKEN)
         acts.record(unit, act, "role.created", None, role=key, permissions=sorted(wanted))

@@ -24,6 +24,7 @@ V = TypeVar("V", bound="Callable[..., Any]")
 R = TypeVar("R")
 LABEL = "__gatehouse_label__"
 LOST = "__gatehouse_labelled_by__"
+_ASKED: set[str] = set()
 
 
 class Label:
@@ -39,6 +40,7 @@ class Label:
     def __init__(self, requirement: Requirement, where: str) -> None:
         self.requirement = requirement
         self.where = where
+        _ASKED.update(requirement.roles_all, *requirement.roles_any)
 
     def __repr__(self) -> str:
         """Say what and where."""
@@ -81,6 +83,11 @@ class Label:
             if hasattr(function, "__dict__"):
                 function.__dict__.setdefault(LOST, []).append(wrapper)
         return wrapper
+
+
+def asked_roles() -> frozenset[str]:
+    """Return the names of all roles that labels of this process ask for, those of guarded helpers included."""
+    return frozenset(_ASKED)
 
 
 def _owe(requirement: Requirement) -> frozenset[str]:

@@ -10,7 +10,7 @@ from flask_gatehouse.flows import edit_roles
 from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.http.context import here, services, wired
-from flask_gatehouse.http.labels import requires
+from flask_gatehouse.http.labels import asked_roles, requires
 from flask_gatehouse.http.respond import done, invalid, message, page, refused
 from flask_gatehouse.kernel.identity import Actor
 
@@ -39,7 +39,8 @@ def create() -> ResponseReturnValue:
     form = forms.NewRoleForm.of_request()
     if not form.validate():
         return invalid(form, "admin_roles.html", **_list_context(form))
-    outcome = edit_roles.create(services(), _act(form.reason.data), form.role.data, form.permission.data)
+    act, asked = _act(form.reason.data), asked_roles()
+    outcome = edit_roles.create(services(), act, form.role.data, form.permission.data, asked)
     if isinstance(outcome, Refused):
         return refused(outcome, "admin_roles.html", **_list_context(form), form=form)
     flash(f"The role {outcome} was made.", "success")
