@@ -290,6 +290,23 @@ def test_settings_that_cannot_be_read_are_a_finding(in_folder, make_app, monkeyp
             "postgresql+psycopg://db.invalid/x?sslmode=verify-ca",
         ),
         ("postgresql+psycopg://db.invalid/x?sslmode=prefer", "database-tls", "postgresql+psycopg://127.0.0.1:9/x"),
+        ("postgresql+psycopg:///x?host=db.invalid", "database-tls", "postgresql+psycopg:///x?host=127.0.0.1&port=9"),
+        (
+            "postgresql+psycopg://127.0.0.1:9/x?host=db.invalid",
+            "database-tls",
+            "postgresql+psycopg://db.invalid/x?host=127.0.0.1&port=9",
+        ),
+        ("postgresql+psycopg://127.0.0.1:9/x?hostaddr=0.0.0.0", "database-tls", "postgresql+psycopg://{}/x"),
+        (
+            "postgresql+psycopg:///x?host=127.0.0.1:9&host=db.invalid:9",
+            "database-tls",
+            "postgresql+psycopg:///x?host=127.0.0.1:9&host=localhost:9",
+        ),
+        (
+            "postgresql+psycopg://gate@{}/x?password=postgres",
+            "database-password",
+            "postgresql+psycopg://gate:postgres@{}/x?password=eiX0sheph2",
+        ),
     ],
 )
 def test_v12_3_1_v13_2_1_v13_2_3_how_the_database_is_reached_is_judged(make_app, url, kind, mended):

@@ -10,7 +10,6 @@ from flask_gatehouse.domain import passwords, throttle, users
 from flask_gatehouse.domain.audit import Finding
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError
 from flask_gatehouse.kernel.schema import REVISION
-from flask_gatehouse.kernel.settings import is_loopback
 
 from .app import in_words
 from .files import loose
@@ -20,12 +19,13 @@ from .output import SlowBar
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import URL, Connection
+    from sqlalchemy import Connection, Engine
 
     from flask_gatehouse.flows.services import Services
 
 KNOWN_PASSWORDS = frozenset({"postgres", "password", "secret", "admin", "root", "gatehouse", "changeme", "test"})
 VERIFIED_TLS = frozenset({"verify-full", "verify-ca"})
+LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 FEW = 1
 
 
@@ -41,7 +41,7 @@ def of_database(services: Services, facts: dict[str, object], head: str) -> Iter
         ValueError: the head is none.
     """
     yield from _files(services)
-    yield from _link(services.database.engine.url)
+    yield from _link(services.database.engine)
     try:
         revision = migrations.current(services.database)
         facts["schema"] = revision
@@ -63,16 +63,18 @@ def _files(services: Services) -> Iterator[Found]:
             yield from loose(Path(name + ending), 0o600)
 
 
-def _link(url: URL) -> Iterator[Found]:
-    """Judge how PostgreSQL is reached, as far as the URL tells."""
-    if url.get_backend_name() != "postgresql":
+def _link(engine: Engine) -> Iterator[Found]:
+    """Judge how PostgreSQL is reached, by what the driver gets: a query of the URL outdoes what stands before it."""
+    if engine.dialect.name != "postgresql":
         return
-    if url.password and url.password in {url.username, *KNOWN_PASSWORDS}:
+    told = engine.dialect.create_connect_args(engine.url)[1]
+    if told.get("password") and told["password"] in {told.get("user"), *KNOWN_PASSWORDS}:
         text = "its password is one that anybody would try: ALTER ROLE … PASSWORD, and GATEHOUSE_DATABASE_URL after it"
         yield Found("database-password", "database", text)
-    is_remote = bool(url.host) and not str(url.host).startswith("/") and not is_loopback(str(url.host))
-    if is_remote and url.query.get("sslmode") not in VERIFIED_TLS:
-        text = f"{url.host} is reached without verified TLS: add ?sslmode=verify-full to GATEHOUSE_DATABASE_URL"
+    named = [*str(told.get("hostaddr") or "").split(","), *str(told.get("host") or "").split(",")]
+    remote = [host for host in named if host and not host.startswith("/") and host.lower() not in LOCAL]
+    if remote and told.get("sslmode") not in VERIFIED_TLS:
+        text = f"{remote[0]} is reached without verified TLS: add ?sslmode=verify-full to GATEHOUSE_DATABASE_URL"
         yield Found("database-tls", "database", text)
 
 
