@@ -275,6 +275,15 @@ def test_settings_that_cannot_be_read_are_a_finding(in_folder, make_app, monkeyp
     assert (finding["finding"], finding["severity"], finding["subject"]) == ("app", "unsafe", "settings")
 
 
+def test_rule_30_a_database_named_by_a_uri_is_looked_at_where_it_is(make_app, tmp_path):
+    path = tmp_path / "gatehouse.sqlite3"
+    run = Commands(make_app(**WELL, GATEHOUSE_DATABASE_URL=f"sqlite:///file:{path}?uri=true"))
+    run.ok("db", "upgrade")
+    assert "file-mode" not in findings(run)
+    path.chmod(0o644)
+    assert findings(run)["file-mode"]["subject"] == str(path)
+
+
 # --- PostgreSQL --------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from flask_gatehouse import migrations
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.database import Database, create_private_file, open_engine
+from flask_gatehouse.kernel.parsing import database_path
 from tests.support import apps, databases
 from tests.support.visitor import submit
 
@@ -43,6 +44,18 @@ def test_rule_30_folder_database_and_the_files_beside_it_are_private(tmp_path):
         assert _modes(folder) == dict.fromkeys(names, 0o600)
     assert _mode(folder) == 0o700
     database.close()
+
+
+@pytest.mark.usefixtures("_umask")
+def test_rule_30_a_database_named_by_a_uri_is_as_private_and_looked_at_by_check(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "in stance"
+    database = Database(open_engine(f"sqlite:///file:{folder}/gatehouse.sqlite3?mode=rwc&uri=true"))
+    migrations.upgrade(database)
+    database.close()
+    assert _modes(folder) == dict.fromkeys({"gatehouse.sqlite3", "gatehouse.sqlite3.lock"}, 0o600)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert database_path(database.engine.url) == f"{folder}/gatehouse.sqlite3"
 
 
 @pytest.mark.usefixtures("_umask")

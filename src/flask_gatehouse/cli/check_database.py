@@ -9,6 +9,7 @@ from flask_gatehouse import migrations
 from flask_gatehouse.domain import passwords, throttle, users
 from flask_gatehouse.domain.audit import Finding
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError
+from flask_gatehouse.kernel.parsing import database_path
 from flask_gatehouse.kernel.schema import REVISION
 
 from .app import in_words
@@ -57,7 +58,7 @@ def of_database(services: Services, facts: dict[str, object], head: str) -> Iter
 
 
 def _files(services: Services) -> Iterator[Found]:
-    name = services.database.engine.url.database
+    name = database_path(services.database.engine.url)
     if services.database.is_sqlite and name and name != ":memory:":
         for ending in ("", "-wal", "-shm"):
             yield from loose(Path(name + ending), 0o600)

@@ -20,6 +20,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_
 from sqlalchemy.pool import StaticPool
 
 from .errors import DatabaseUnavailableError, SetupError
+from .parsing import database_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -48,7 +49,7 @@ def open_engine(url: str) -> Engine:
         arguments = {"check_same_thread": False}
         return create_engine(url, poolclass=StaticPool, connect_args=arguments, hide_parameters=True)
     engine = create_engine(url, connect_args={"timeout": BUSY_MILLISECONDS / 1000}, hide_parameters=True)
-    create_private_file(Path(engine.url.database or ""))
+    create_private_file(Path(database_path(engine.url)))
     event.listen(engine, "connect", _set_pragmas)
     return engine
 
@@ -126,7 +127,7 @@ class Database:
         self._writers = threading.Lock()
         self._file_lock: FileLock | None = None
         if self.is_sqlite and not self._is_memory:
-            self._file_lock = FileLock(f"{self.engine.url.database}.lock", mode=0o600)
+            self._file_lock = FileLock(f"{database_path(self.engine.url)}.lock", mode=0o600)
 
     def after_fork(self) -> None:
         """Drop what the parent process holds, without closing it: the socket and the file locks are the parent's."""

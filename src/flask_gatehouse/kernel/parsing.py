@@ -6,13 +6,15 @@ import ipaddress
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sqlalchemy import URL
 
 _DURATION = re.compile(r"(\d{1,9})\s?(s|m|h|d)?")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -226,6 +228,13 @@ def database_url(value: object) -> str:
         msg = "must be sqlite:///… or postgresql+psycopg://…"
         raise ValueError(msg)
     return parsed.set(drivername=_DATABASES[parsed.drivername]).render_as_string(hide_password=False)
+
+
+def database_path(url: URL) -> str:
+    """Return the file of a SQLite database, also where the URL names it as a URI (`file:…?uri=true`)."""
+    name = url.database or ""
+    is_uri = name.startswith("file:") and url.get_dialect()().create_connect_args(url)[1].get("uri")
+    return unquote(urlsplit(name).path) if is_uri else name
 
 
 def url_path(value: object) -> str:
