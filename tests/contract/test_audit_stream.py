@@ -11,6 +11,7 @@ import pytest
 from flask_gatehouse.domain import audit
 from flask_gatehouse.domain.audit import Event, stream
 from flask_gatehouse.domain.audit.chain import line_of, link_hash
+from flask_gatehouse.domain.sessions import Issued
 from flask_gatehouse.kernel.identity import APP
 from tests.support import house
 
@@ -91,6 +92,31 @@ def test_v16_4_3_the_log_is_told_after_the_commit_and_never_of_what_was_undone(h
         log.removeHandler(handler)
         log.setLevel(logging.NOTSET)
         house.close(other)
+
+
+def test_v16_5_2_a_log_that_fails_after_the_commit_breaks_no_login_and_hides_no_later_event(home, capsys):
+    heard: list[str] = []
+
+    class Full(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+            raise OSError("no space left")
+
+    log, handler = logging.getLogger("flask_gatehouse.audit"), Full()
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        home.person()
+        heard.clear()
+        assert isinstance(home.log_in(), Issued)
+        with home.services.unit() as unit:
+            unit.record(Event("logout", APP))
+            unit.record(Event("logout", APP))
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(logging.NOTSET)
+    assert len([line for line in heard if line.startswith("audit event")]) == len(home.events()) - 1
+    assert "OSError: no space left" in capsys.readouterr().err
 
 
 def test_without_anybody_listening_nothing_is_made(home, monkeypatch):

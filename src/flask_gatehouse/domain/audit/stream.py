@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .chain import Link
@@ -36,7 +38,7 @@ class Stream:
             return
         for row in rows:
             told = _Line(row, hash=row["hash"].hex())
-            log.info("audit event %s", told, extra={FIELDS: {"event": told}})
+            _say("audit event %s", told, {"event": told})
         self._tell_head(rows[-1], len(rows))
 
     def _tell_head(self, last: Mapping[str, Any], count: int) -> None:
@@ -45,7 +47,19 @@ class Stream:
             return
         self._head_due_at = last["at"] + EMIT_AFTER
         head = str(Link(last["id"], last["hash"]))
-        log.info("audit chain head %s", head, extra={FIELDS: {"head": head}})
+        _say("audit chain head %s", head, {"head": head})
+
+
+def _say(text: str, told: object, fields: Mapping[str, object]) -> None:
+    """Tell one line; a handler that fails is shown on standard error, as `logging` does for its own.
+
+    What it is told of has been committed: whoever asked for it must not hear that it failed.
+    """
+    try:
+        log.info(text, told, extra={FIELDS: fields})
+    except Exception:  # noqa: BLE001 - handlers and filters are the app's: they may raise anything
+        with suppress(Exception):
+            traceback.print_exc()
 
 
 class _Line(dict[str, Any]):
