@@ -189,7 +189,7 @@ def test_v16_2_5_v14_2_4_no_row_and_no_line_of_any_deed_holds_a_secret(open_hous
         known += [made.secret] if isinstance(made, Issued) else []
     text = str(home.rows(sa.select(schema.event))) + caplog.text
     assert len(known) >= 10
-    assert "INSERT INTO gatehouse_event" in text
+    assert "INSERT INTO gatehouse_user" in text
     assert [secret for secret in known if secret in text] == []
 
 

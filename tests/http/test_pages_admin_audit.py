@@ -15,7 +15,8 @@ from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.identity import APP, GUEST, Source
 from tests.support.people import HOUR, PROGRAM, Elements, let_pass, logged_in, make_person, newcomer, services_of
-from tests.support.plans import fill_log, sent_to
+from tests.support.plans import fill_log
+from tests.support.statements import sent_to
 from tests.support.visitor import csrf_token, submit
 
 PAGE, VERIFY = "/admin/audit", "/admin/audit/verify"

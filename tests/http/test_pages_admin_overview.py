@@ -17,7 +17,7 @@ from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.identity import APP, CLI, GUEST, SYSTEM
 from flask_gatehouse.web.picture import HEIGHT, LEAST, picture_of
 from tests.support.people import Elements, logged_in, make_person, newcomer, services_of
-from tests.support.plans import sent_to
+from tests.support.statements import sent_to
 from tests.support.visitor import submit
 
 HOUR = 3600 * 10**6

@@ -90,7 +90,7 @@ def unlock(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     """Zero a user's counts of wrong passwords."""
 
     def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
-        services.throttle.unlock(unit.connection, user_id, unit.now)
+        services.throttle.unlock(unit.connection, user_id)
         acts.record(unit, act, "user.unlocked", user_id)
         return None
 
@@ -137,7 +137,7 @@ def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
             return refused(Refusal.LAST_ADMIN)
         _, ended = revoke.everything_of(services, unit, user_id)
         passwords.forget(unit.connection, user_id)
-        services.throttle.unlock(unit.connection, user_id, unit.now)
+        services.throttle.unlock(unit.connection, user_id)
         for held in services.roles.grants_of(unit.connection, user_id, 0):
             services.roles.drop_grant(unit.connection, user_id, held.role)
         users.close(unit.connection, target)
