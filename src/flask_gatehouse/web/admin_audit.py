@@ -32,7 +32,7 @@ NONE = Found([], 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LogRow:
     """A row of the log as its page shows it.
 
     Attributes:
@@ -115,11 +115,11 @@ def _found(listed: console_forms.AuditForm) -> tuple[Found, dict[int, str], str]
         return found, users.names_of(connection, about), ""
 
 
-def _row(entry: Entry, names: dict[int, str]) -> Row:
+def _row(entry: Entry, names: dict[int, str]) -> LogRow:
     facts = facts_of(entry)
     reason = str(facts.pop("reason", ""))
     about = names.get(entry.user_id, "") if entry.user_id is not None else ""
-    return Row(entry, in_words(entry), about, reason, tuple(_shown(facts)), _network(entry.address))
+    return LogRow(entry, in_words(entry), about, reason, tuple(_shown(facts)), _network(entry.address))
 
 
 def _shown(facts: dict[str, object]) -> Iterator[tuple[str, str]]:
@@ -136,7 +136,7 @@ def _shown(facts: dict[str, object]) -> Iterator[tuple[str, str]]:
 
 
 def _value(name: str, value: object) -> str:
-    """Return a fact as text; when a grant ends is recorded as an instant."""
+    """Return a fact as text; older rows hold the end of a grant as an instant."""
     if name == "until" and type(value) is int:
         try:
             return as_text(value)
