@@ -100,7 +100,7 @@ def test_every_unsafe_setting_is_in_the_reference():
 def test_every_finding_of_check_is_in_the_reference_with_requirements_that_exist():
     rows = {row["finding"].strip("`"): row for row in pages.table(FROM_CODE.findings_table())}
     by_setting = {"unsafe-setting", "setting", "advised-setting"}
-    assert rows.keys() == findings.KINDS.keys() == first_arguments(r"^Found$") | by_setting
+    assert rows.keys() == findings.KINDS.keys() == first_arguments(r"^CheckFinding$") | by_setting
     known = {line.partition(",")[0] for line in pages.page("reference/asvs.csv").splitlines()}
     asked = [*(kind.requirements for kind in findings.KINDS.values()), *findings.OF_SETTINGS.values()]
     assert {one for ids in asked for one in ids} - known == set()

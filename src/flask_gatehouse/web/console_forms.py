@@ -75,7 +75,7 @@ class NetworkAddress(Line):
             raise StopValidation(f"{text[:1].upper()}{text[1:]}.") from None
 
 
-class Kind(Line):
+class EventKind(Line):
     """A kind of event; empty: any."""
 
     def pre_validate(self, form: Any) -> None:
@@ -172,7 +172,7 @@ class AuditForm(GatehouseForm):
     """Which events the audit log shows, and the last one of the page before."""
 
     username = Line("Login name", render_kw={**PLAIN, "autocapitalize": "none", "spellcheck": "false"})
-    kind = Kind("Event")
+    kind = EventKind("Event")
     address = NetworkAddress("Address", render_kw={**PLAIN, "autocapitalize": "none", "spellcheck": "false"})
     since = Moment("Since", render_kw=PLAIN)
     until = Moment("Until", render_kw=PLAIN)
