@@ -166,7 +166,13 @@ def test_each_filter_finds_what_it_says_and_stays_in_its_field(app, root):
         *("bob", "2001:db8::7", since, ""),
     ]
     assert re.findall(r"<option selected>([^<]*)", found[-1]) == ["logout"]
-    assert "No event here." in shown(root, since="1970-01-01T00:00:00Z", until="1970-01-01T00:00:01Z")
+
+
+def test_a_list_without_rows_says_whether_anything_was_asked_for(root):
+    span = {"since": "1970-01-01T00:00:00Z", "until": "1970-01-01T00:00:01Z"}
+    assert "No event fits." in shown(root, **span)
+    assert "No older event fits." in shown(root, **span, before=5)
+    assert "No event here." in shown(root, before=1)
 
 
 def test_a_network_whose_refusals_were_counted_can_be_looked_for(app, root):
@@ -256,7 +262,7 @@ def test_a_page_that_found_nothing_yet_leads_further_back(app, root, monkeypatch
         assert "there may be older ones" in text
         text, pages = root.get(link).get_data(as_text=True), pages + 1
     assert pages > 2
-    assert "No event here." in text
+    assert "No older event fits." in text
 
 
 def test_statements_are_few_and_the_same_however_long_the_log_is(app, root):
