@@ -310,7 +310,7 @@ def _take_until(text: str) -> object:
         form = flask_gatehouse.web.console_forms.GrantForm.of_request()
         if not form.validate():
             raise ValueError(form.errors)
-        return form.until_at
+        return form.until.at
 
 
 def _take_next(text: str) -> object:

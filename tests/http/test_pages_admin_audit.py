@@ -32,12 +32,6 @@ def app(make_app, database_url):
     return made
 
 
-@pytest.fixture
-def root(app):
-    """Return the administrator's browser."""
-    return logged_in(app, "root")
-
-
 def record(app, *events):
     """Append events past the flows."""
     held = services_of(app)

@@ -27,12 +27,6 @@ def app(make_app):
     return made
 
 
-@pytest.fixture
-def root(app):
-    """Return the administrator's browser."""
-    return logged_in(app, "root")
-
-
 def forget_password(app):
     """Leave bob without a password."""
     with services_of(app).database.unit() as connection:

@@ -155,7 +155,7 @@ def grant(user_id: int) -> ResponseReturnValue:
     """Grant a role, or change when a grant ends."""
 
     def flow(act: Act, form: console_forms.GrantForm) -> UserRecord | Refused:
-        return administer.grant(services(), act, user_id, form.role.data, form.until_at)
+        return administer.grant(services(), act, user_id, form.role.data, form.until.at)
 
     return _run("grant", user_id, flow, _told("Granted; it counts from the next request on."))
 

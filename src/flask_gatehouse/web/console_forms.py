@@ -105,19 +105,7 @@ class GrantForm(ReasonForm):
     """`…/grant`."""
 
     role = Line("Role", [InputRequired(MISSING)])
-    until = Line("Until", render_kw=PLAIN)
-    until_at: Instant | None = None
-
-    def validate_until(self, field: Line) -> None:
-        """Read the end of the grant.
-
-        Raises:
-            ValidationError: it is no moment in ISO 8601 that can be shown again.
-        """
-        try:
-            self.until_at = from_text(field.data) if field.data else None
-        except ValueError as error:
-            raise ValidationError(str(error)) from None
+    until = Moment("Until", render_kw=PLAIN)
 
 
 class WithdrawForm(TakingForm):
