@@ -166,7 +166,7 @@ def test_v8_2_2_acting_on_a_user_needs_a_superset_of_that_users_rights(home, dee
     assert home.user(root).state == home.user(cashier).state == ACTIVE
 
 
-def test_v8_3_1_nobody_grants_or_withdraws_more_than_they_hold(home):
+def test_v8_2_3_nobody_grants_or_withdraws_more_than_they_hold(home):
     home.person("clerk", roles=["clerk"])
     plain = home.person("plain")
     act = home.by(home.session("clerk").secret)
