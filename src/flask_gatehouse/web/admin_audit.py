@@ -88,7 +88,7 @@ def _context(listed: console_forms.AuditForm) -> dict[str, Any]:
     return {
         "listed": listed,
         "query": query,
-        "filtered": bool(query.keys() - {"before"}),
+        "is_filtered": bool(query.keys() - {"before"}),
         "rows": [_row(entry, names) for entry in found.entries],
         "before": found.before,
         "note": note,
