@@ -33,12 +33,6 @@ def app(make_app, database_url):
     return made
 
 
-@pytest.fixture
-def root(app):
-    """Return the administrator's browser."""
-    return logged_in(app, "root")
-
-
 def overview(client):
     """Return the page as text."""
     answer = client.get("/admin")
