@@ -114,9 +114,7 @@ class _Chosen:
     digest: str
 
 
-def _store(
-    services: Services, unit: Unit, chosen: _Chosen, source: Source, shown: str, device: str
-) -> int | Refused:
+def _store(services: Services, unit: Unit, chosen: _Chosen, source: Source, shown: str, device: str) -> int | Refused:
     user_id = chosen.user_id
     stored = passwords.lock_credential(unit.connection, user_id)  # before the link: in one order everywhere
     consumed = tokens.consume_link(unit.connection, tokens.RESET_PASSWORD, chosen.secret, unit.now)
