@@ -1,4 +1,4 @@
-"""Floods of the audit log by somebody with an account: what they may do again and again leaves a bounded number of rows."""
+"""Floods of the audit log by somebody with an account: what can be done for ever leaves a bounded number of rows."""
 
 from __future__ import annotations
 

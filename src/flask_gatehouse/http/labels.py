@@ -26,7 +26,7 @@ LABEL = "__gatehouse_label__"
 LOST = "__gatehouse_labelled_by__"
 _ASKED: set[str] = set()
 """Roles that labels of this process name. Not kept by app: a guarded helper is no part of one before it is called, and
-what is asked here is only who may make a role of such a name. Of several apps in a process each is the stricter for it."""
+all that hangs on it is who may make a role of such a name. Of several apps in a process each is the stricter."""
 
 
 class Label:
