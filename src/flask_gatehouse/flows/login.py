@@ -48,13 +48,16 @@ def begin(services: Services, name: str, password: str, attempt: Attempt) -> Iss
     try:
         with services.hasher.place(is_inside=found.device is not None) as place:
             charge = _charge(services, found, attempt, now)
-            if charge.wait:
-                return _throttled(services, charge, attempt.source)
-            checked = _check(services, place, found, charge, password)
+            checked = None if charge.wait else _check(services, place, found, charge, password)
     except HashingBusyError:
         return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
-    with services.unit() as unit:
-        outcome = _decide(services, unit, checked, attempt)
+    if checked is None:
+        outcome: Issued | FactorDue | MustReplace | Refused = _throttled(services, charge, attempt.source)
+        if charge.lockout is None:  # turned away without a new window
+            return outcome
+    else:
+        with services.unit() as unit:
+            outcome = _decide(services, unit, checked, attempt)
     tell_counted(services)
     return outcome
 

@@ -10,6 +10,8 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Integer,
+    String,
+    and_,
     bindparam,
     case,
     delete,
@@ -20,6 +22,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy import cast as sql_cast
 
 from flask_gatehouse.kernel.schema import counter
 from flask_gatehouse.kernel.upsert import insert_for, insert_into
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 CLOSED_AT_ONCE = 20
 USER = "user:"
 """Begins the key of a user's counter."""
+ASIDE = "!"
+"""Stands in the key of a window that has ended, between what it counted and when, until it has been told."""
 SEEN = "seen>"
 """Begins the key of a failure that is recorded once a window and counted after that."""
 
@@ -48,7 +53,7 @@ _AT_UNTIL: ColumnElement[int] = bindparam("at_until", type_=BigInteger)
 _REFUNDED: ColumnElement[int] = bindparam("at_refunded", type_=Integer)
 _REFUSE = (
     update(counter)
-    .where(_AT_KEY)
+    .where(_AT_KEY, counter.c.ends_at > _AT_NOW)
     .values(refused=counter.c.refused + 1)
     .returning(counter.c.count, counter.c.ends_at, counter.c.judging, counter.c.refused)
 )
@@ -60,6 +65,11 @@ _JUDGE = (
         count=case((counter.c.count >= _REFUNDED, counter.c.count - _REFUNDED), else_=0),
     )
     .returning(counter.c.ends_at)
+)
+_SET_ASIDE = (
+    update(counter)
+    .where(_AT_KEY, counter.c.ends_at <= _AT_NOW)
+    .values(key=counter.c.key + ASIDE + sql_cast(counter.c.ends_at, String))
 )
 _DELAY = update(counter).where(_AT_KEY).values(blocked_until=_AT_UNTIL)
 _FIND_LOCKOUT = select(counter.c.count, counter.c.total, counter.c.blocked_until).where(_AT_KEY)
@@ -137,11 +147,15 @@ def charge_window(
         is_judged: whether the charge is being judged until `judged()` says otherwise.
     """
     new = {"w_key": key, "w_ends_at": now + length, "w_judging": int(is_judged)}
-    charging = _charging_window(connection.dialect.name)
-    taken = connection.execute(charging, {**new, "w_now": now, "w_limit": limit}).one_or_none()
+    charging, asked = _charging_window(connection.dialect.name), {**new, "w_now": now, "w_limit": limit}
+    taken = connection.execute(charging, asked).one_or_none()
     if taken is not None:
         return WindowCharge(*taken)
-    return WindowCharge(*connection.execute(_REFUSE, {"at_key": key}).one())
+    refused = connection.execute(_REFUSE, {"at_key": key, "at_now": now}).one_or_none()
+    if refused is not None:
+        return WindowCharge(*refused)
+    connection.execute(_SET_ASIDE, {"at_key": key, "at_now": now})  # it has ended, and is not told yet (rule 28)
+    return charge_window(connection, key, limit, length, now, is_judged=is_judged)
 
 
 @cache
@@ -151,11 +165,12 @@ def _charging_window(dialect: str) -> Any:
     grown: dict[str, ColumnElement[Any]] = {name: counter.c[name] for name in new}
     grown |= {"count": counter.c.count + 1, "judging": counter.c.judging + judging}
     has_ended = counter.c.ends_at <= bindparam("w_now")
+    is_told = and_(counter.c.refused == 0, or_(counter.c.count <= 1, ~counter.c.key.startswith(SEEN)))
     statement = insert_for(dialect, counter).values(key=bindparam("w_key"), **new)
     return statement.on_conflict_do_update(
         index_elements=[counter.c.key],
         set_={name: case((has_ended, value), else_=grown[name]) for name, value in new.items()},
-        where=or_(has_ended, counter.c.count < bindparam("w_limit")),
+        where=case((has_ended, is_told), else_=counter.c.count < bindparam("w_limit")),
     ).returning(counter.c.count, counter.c.ends_at, counter.c.judging)
 
 
