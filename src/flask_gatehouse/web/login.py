@@ -194,7 +194,8 @@ def choose_password(token: str) -> ResponseReturnValue:
     if not form.validate():
         return invalid(form, "reset_password.html", **context)
     state = here()
-    outcome = reset_password.complete(services(), token, form.password.data, state.source, device=state.spare_device)
+    browser = {"device": state.spare_device, "shown": state.device}
+    outcome = reset_password.complete(services(), token, form.password.data, state.source, **browser)
     if isinstance(outcome, Refused):
         if outcome.reason is Refusal.GONE:
             return message(410, ENDED_TITLE, ENDED)
