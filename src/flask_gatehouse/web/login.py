@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from flask import flash, redirect, request, url_for
 
-from flask_gatehouse.flows import login, passkey_login, register, reset_password, second_step, seeds, step_up
+from flask_gatehouse.flows import (
+    ceremonies,
+    login,
+    passkey_login,
+    register,
+    reset_password,
+    second_step,
+    seeds,
+    step_up,
+)
 from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, MustReplace, Refusal, Refused, refused_value
 from flask_gatehouse.http.context import here, services
 from flask_gatehouse.http.flask_login import establish, hold_pending, leave, renew
@@ -102,6 +111,8 @@ def _login_context() -> dict[str, Any]:
 def log_in_by_passkey() -> ResponseReturnValue:
     """Check what a passkey answered and open a session."""
     form = factor_forms.PasskeyLoginForm.of_request()
+    if ceremonies.passkeys_of(services()) is None:
+        return message(404, "Not found", "This site has no passkeys.")
     if not form.validate():
         return _refuse_passkey(refused_value("passkey", errors_in_words(form)))
     attempt = _attempt(is_remembered=form.remember.data)
