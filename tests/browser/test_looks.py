@@ -24,6 +24,7 @@ OWN_PAGES = (
         "/account",
         "/account/password",
         "/account/security",
+        "/account/security/passkeys",
         "/account/sessions",
         "/account/activity",
         "/reauthenticate",

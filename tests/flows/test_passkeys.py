@@ -354,6 +354,7 @@ def test_a_suspended_or_closed_user_gets_in_by_no_passkey(home, act):
     owner = Owner(home)
     getattr(administer, act)(home.services, BY_COMMAND, owner.user_id)
     assert refusal(owner.log_in()) is Refusal.CREDENTIALS
+    assert home.count(schema.passkey) == (act == "suspend")
 
 
 def test_a_passkey_survives_the_end_of_all_sessions_and_pending_answers_do_not(home):
@@ -482,6 +483,22 @@ def test_v7_5_3_a_passkey_renews_the_session_and_another_users_does_not(home):
     assert home.load(secret).name == "UNKNOWN"
 
 
+def _prove(here: house.House, number: int, secret: str, text: str) -> str:
+    identity = getattr(here.load(secret), "identity", None)
+    if identity is None:
+        return "GONE"
+    outcome = step_up.prove_passkey(here.services, identity, secret, text, house.source(f"10.0.0.{number}"))
+    return outcome.reason.name if isinstance(outcome, Refused) else "done"
+
+
+def test_v15_4_2_one_answer_sent_fifty_times_at_once_proves_once(crowd, home):
+    owner = Owner(home, counts=False)
+    secret = owner.session.secret
+    text = owner.key.get(step_up.ask_passkey(home.services, home.identity(secret)))
+    assert crowd.rush(_prove, home, 50, secret, text, **ON).count("done") == 1
+    assert home.verified() == len(home.events())
+
+
 def test_one_is_renamed_and_removed_by_its_owner_alone(home):
     owner, other = Owner(home), Owner(home, "bob")
     mine, theirs = (home.identity(one.session.secret) for one in (owner, other))
@@ -545,6 +562,8 @@ def test_the_name_passkeys_are_made_for_comes_from_the_settings(open_house):
         assert isinstance(outcome, Enrolled) is is_taken, origin
     numbers = open_house(**ON, GATEHOUSE_ORIGINS=["https://192.0.2.7", "https://[2001:db8::1]"])
     assert passkey_login.offer(numbers.services, PLACE) == ""
+    assert [found.setting for found in numbers.gate.doubts(numbers.app)] == ["GATEHOUSE_ORIGINS"]
+    assert home.gate.doubts(home.app) == []
 
 
 def test_v11_2_2_a_question_and_a_passkey_outlive_a_rotation_of_the_secret(home, open_house):

@@ -10,7 +10,7 @@ import pytest
 
 from flask_gatehouse import SetupError, public
 from tests.support.authenticator import Authenticator
-from tests.support.people import PASSWORD, PROGRAM, logged_in, make_person, services_of
+from tests.support.people import PASSWORD, PROGRAM, logged_in, make_person, services_of, session_of, thief_of
 from tests.support.visitor import csrf_token, submit
 
 ON = {"GATEHOUSE_FEATURES": "passkeys"}
@@ -92,6 +92,16 @@ def test_a_login_leads_to_where_it_was_asked_from_and_opens_this_browser_alone(a
     assert one.get("/fresh").status_code == 200
     again = submit(one, "/login/passkey", page="/login", passkey=answer)
     assert again.status_code == 401
+
+
+def test_whoever_is_logged_in_logs_in_as_another_and_the_first_session_ends(app):
+    _, key = owner(app)
+    client = logged_in(app, "bob")
+    secret = session_of(client)
+    done = submit(client, "/login/passkey", page="/login", passkey=key.get(asked(client, "/login")))
+    assert done.status_code == 303
+    assert "inside: alice" in client.get("/protected").get_data(as_text=True)
+    assert thief_of(app, secret).get("/protected").status_code == 302
 
 
 def test_a_login_needs_the_token_of_the_page(app):
