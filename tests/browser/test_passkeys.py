@@ -51,15 +51,17 @@ class Authenticator:
         told = {"authenticatorId": self._id, "enabled": is_present}
         self._talk.send("WebAuthn.setAutomaticPresenceSimulation", told)
 
+    def add(self, credential: dict[str, object]) -> None:
+        """Keep what another one kept, as a synced passkey."""
+        self._talk.send("WebAuthn.addCredential", {"authenticatorId": self._id, "credential": credential})
+
     def set_count(self, count: int) -> None:
         """Turn the counter of its one credential, as in a copy."""
         (credential,) = self.credentials()
         self._talk.send(
             "WebAuthn.removeCredential", {"authenticatorId": self._id, "credentialId": credential["credentialId"]}
         )
-        self._talk.send(
-            "WebAuthn.addCredential", {"authenticatorId": self._id, "credential": {**credential, "signCount": count}}
-        )
+        self.add({**credential, "signCount": count})
 
     def remove(self) -> None:
         """Take it away."""
@@ -144,6 +146,22 @@ def test_a_passkey_is_offered_where_the_name_is_typed(site, open_page):
     page.get_by_role("button", name="Log out").click()
     page.wait_for_url("**/protected")  # a virtual authenticator takes the offer at once
     expect(page.get_by_text("Hello alice")).to_be_visible()
+
+
+def test_the_button_takes_the_place_of_the_offer(site, open_page):
+    page = open_page()
+    site.register(page, "alice")
+    site.log_in(page, "alice")
+    laptop = Authenticator(page)
+    enrol(site, page, "my laptop")
+    (kept,) = laptop.credentials()
+    laptop.remove()
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_url("**/login")
+    page.wait_for_timeout(500)  # the offer waits by now, with nothing to offer
+    Authenticator(page).add(kept)
+    press(page, "Use a passkey")
+    page.wait_for_url("**/protected")
 
 
 def test_v6_3_3_a_security_key_that_verifies_nobody_is_the_second_factor(site, open_page):
