@@ -508,6 +508,9 @@ def test_one_is_renamed_and_removed_by_its_owner_alone(home):
     assert passkeys.rename(home.services, mine, own.id, "Schlüssel", HERE) is None
     assert [one.name for one in passkeys.listed(home.services, mine)] == ["Schlüssel"]
     assert home.details("factor.renamed") == [{"method": "passkey", "name": "Schlüssel"}]
+    for _ in range(9):
+        assert passkeys.rename(home.services, mine, own.id, "key", HERE) is None
+    assert refusal(passkeys.rename(home.services, mine, own.id, "key", HERE)) is Refusal.THROTTLED
 
 
 def test_v6_5_6_removal_asks_for_a_fresh_proof_of_something_else_and_ends_other_sessions(open_house):

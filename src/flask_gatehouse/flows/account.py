@@ -117,6 +117,10 @@ def change_email(services: Services, identity: Identity, email: str, source: Sou
         address = users.require_email(email)
     except InvalidFieldError as error:
         return refused_field(error)
+    now, target = services.clock.now(), f"email:{identity.user_id}"
+    charge = services.throttle.spend(throttle.CHANGE, source.address, now, target=target)
+    if charge.wait:  # each change is a row of the log for ever
+        return refused(Refusal.THROTTLED, wait=charge.wait)
     with services.unit() as unit:
         stored = users.find(unit.connection, identity.user_id, lock=True)
         if stored is None or not stored.is_active:

@@ -120,6 +120,10 @@ def rename(services: Services, identity: Identity, passkey_id: int, name: str, s
     """Give a passkey of one's own another name."""
     if not _is_name(name):
         return refused_value("name", LONG_NAME)
+    now, target = services.clock.now(), f"passkey:{identity.user_id}"
+    charge = services.throttle.spend(throttle.CHANGE, source.address, now, target=target)
+    if charge.wait:  # each time is a row of the log for ever
+        return refused(Refusal.THROTTLED, wait=charge.wait)
     with services.unit() as unit:
         if not passkey_rows.rename(unit.connection, identity.user_id, passkey_id, name):
             return refused(Refusal.NOT_FOUND)
