@@ -92,6 +92,7 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
         | {"*.count", "*.total", "*.ends_at", "*.blocked_until", "*.refunded_until", "*.hash", "*.mac"}
         | {"*.judging", "*.refused", "*.purge_at"}
         | {"*.sealed", "*.last_step", "*.slot", "*.used_at", "*.wrong"}
+        | {"*.credential_id", "*.public_key", "*.sign_count", "*.handle", "*.can_be_backed_up", "*.is_backed_up"}
     ),
     "plain": frozenset(
         {
@@ -104,6 +105,8 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
             "*.event_id",
             "*.name",
             "*.key_id",
+            "*.aaguid",
+            "*.transports",
         }
         | {
             "*.at",
