@@ -72,7 +72,7 @@ CRYPTOGRAPHY = {
     "ssl": (),
 }
 # Statements with names that the file itself holds: connection pragmas, the table of Alembic's revision.
-WRITES_OWN_SQL = ("kernel/database.py", "migrations/__init__.py")
+WRITES_OWN_SQL = ("kernel/engine.py", "migrations/__init__.py")
 # The demo program is one file that a reader takes in at a glance, its pages included; they are constants.
 HOLDS_ITS_PAGES = ("demo/__init__.py",)
 

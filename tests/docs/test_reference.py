@@ -277,9 +277,9 @@ def test_v13_1_2_v13_1_3_the_documented_limits_of_connections_are_the_engines(tm
     engine = database.open_engine(f"sqlite:///{tmp_path / 'x.sqlite3'}")
     pool = inspect.signature(QueuePool).parameters
     assert isinstance(engine.pool, QueuePool)
-    many = [int(text) for text in re.findall(r"\d+", rows["all else"]["how many"])]
+    many = [int(text) for text in re.findall(r"\d+", rows["all other reads"]["how many"])]
     assert many == [pool["pool_size"].default, pool["max_overflow"].default]
-    assert number(rows["all else"]["time limits"]) == pool["timeout"].default
+    assert number(rows["all other reads"]["time limits"]) == pool["timeout"].default
     assert "connect_timeout" in inspect.getsource(database.open_engine)
     engine.dispose()
 

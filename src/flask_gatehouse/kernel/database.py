@@ -136,14 +136,12 @@ class Database:
         return connection
 
     def _roll_back(self, connection: Connection) -> None:
-        try:
+        with suppress(*self._faults, exc.DBAPIError, self.engine.dialect.loaded_dbapi.Error):
             if not connection.invalidated:
                 connection.connection.dbapi_connection.execute("ROLLBACK")  # type: ignore[union-attr]
                 connection.rollback()
                 return
-        except (*self._faults, exc.DBAPIError, self.engine.dialect.loaded_dbapi.Error):
-            log.debug("a transaction that failed is rolled back with its connection")
-        self._drop_unit()
+        self._drop_unit()  # closing it rolls back as well
 
     def _drop_unit(self) -> None:
         holder, self._kept.unit = getattr(self._kept, "unit", None), None
