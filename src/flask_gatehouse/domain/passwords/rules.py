@@ -5,11 +5,15 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from flask_gatehouse.kernel.errors import WeakPassword
 from flask_gatehouse.kernel.text import has_control
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_LENGTH = 1024
 LONGEST_TYPED = 3 * MAX_LENGTH
@@ -45,6 +49,37 @@ def common_passwords() -> frozenset[str]:
     return frozenset(word for word in found if len(word) >= SHORTEST_EVER)
 
 
+_SIGNS = str.maketrans("0134578@$!|+", "oieastbasiit")
+SHORTEST_NAME = 3
+
+
+def _is_made_of(folded: str, names: Iterable[str]) -> bool:
+    """Tell whether a password is a name, or easily made of one: `Acme-Portal-2025!`, `4cm3p0rtal`, `aliceALICE1`."""
+    return any(folded == name or _is_repeated(_letters(name), folded) for name in names)
+
+
+def _letters(text: str) -> str:
+    """Return the letters and digits of a text, with the signs that stand for letters read as those."""
+    return "".join(one for one in text.translate(_SIGNS) if one.isalnum())
+
+
+def _is_repeated(name: str, folded: str) -> bool:
+    """Tell whether a text is a name, once or more often, with no letter before or behind it."""
+    typed = [one for one in folded if one.translate(_SIGNS).isalnum()]
+    if len(name) < SHORTEST_NAME:
+        return False
+    read = _letters(folded)
+    start = read.find(name)
+    while start >= 0 and not any(one.isalpha() for one in typed[:start]):
+        end = start
+        while read.startswith(name, end):
+            end += len(name)
+        if not any(one.isalpha() for one in typed[end:]):
+            return True
+        start = read.find(name, start + 1)
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class PasswordRules:
     """The rules of one app.
@@ -74,14 +109,14 @@ class PasswordRules:
             msg = f"Too long: {MAX_LENGTH} characters at most."
             raise WeakPassword(msg)
         folded = value.casefold()
-        if folded in self.context_words:
+        if _is_made_of(folded, self.context_words):
             msg = f"This is the name of this service: choose another. {GUIDANCE}"
             raise WeakPassword(msg)
         if folded in common_passwords():
             msg = f"This is a commonly used password: choose another. {GUIDANCE}"
             raise WeakPassword(msg)
         own = {username.casefold(), (email or "").casefold(), (email or "").partition("@")[0].casefold()} - {""}
-        if folded in own:
+        if _is_made_of(folded, own):
             msg = f"This is your own name: choose another. {GUIDANCE}"
             raise WeakPassword(msg)
         return value
