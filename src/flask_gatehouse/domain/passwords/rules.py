@@ -49,26 +49,26 @@ def common_passwords() -> frozenset[str]:
     return frozenset(word for word in found if len(word) >= SHORTEST_EVER)
 
 
-_SIGNS = str.maketrans("0134578@$!|+", "oieastbasiit")
+_READINGS = (str.maketrans("0134578@$!|+", "oieastbasiit"), str.maketrans("0134578", "oieastb"))
+"""Signs and digits that stand for letters; digits alone, where the signs stand between letters."""
 SHORTEST_NAME = 3
 
 
 def _is_made_of(folded: str, names: Iterable[str]) -> bool:
     """Tell whether a password is a name, or easily made of one: `Acme-Portal-2025!`, `4cm3p0rtal`, `aliceALICE1`."""
-    return any(folded == name or _is_repeated(_letters(name), folded) for name in names)
+    return any(folded == name or any(_is_repeated(name, folded, signs) for signs in _READINGS) for name in names)
 
 
-def _letters(text: str) -> str:
-    """Return the letters and digits of a text, with the signs that stand for letters read as those."""
-    return "".join(one for one in text.translate(_SIGNS) if one.isalnum())
+def _letters(text: str, signs: dict[int, int]) -> str:
+    return "".join(one for one in text.translate(signs) if one.isalnum())
 
 
-def _is_repeated(name: str, folded: str) -> bool:
+def _is_repeated(own: str, folded: str, signs: dict[int, int]) -> bool:
     """Tell whether a text is a name, once or more often, with no letter before or behind it."""
-    typed = [one for one in folded if one.translate(_SIGNS).isalnum()]
+    name, read = _letters(own, signs), _letters(folded, signs)
+    typed = [one for one in folded if one.translate(signs).isalnum()]
     if len(name) < SHORTEST_NAME:
         return False
-    read = _letters(folded)
     start = read.find(name)
     while start >= 0 and not any(one.isalpha() for one in typed[:start]):
         end = start
