@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
 
 from flask_gatehouse.kernel.errors import InvalidEmail, InvalidName
 from flask_gatehouse.kernel.keys import new_public_id
@@ -33,6 +34,8 @@ class UserRecord:
     Attributes:
         state: `active`, `suspended` or `closed`.
         epoch: counter; a bump ends older sessions and links.
+        email_key: the address by which it is unique, once it is verified; None before.
+        must_verify: whether there is no login before the address is verified.
     """
 
     id: int
@@ -41,6 +44,13 @@ class UserRecord:
     state: str
     epoch: int
     created_at: Instant
+    email_key: str | None = None
+    must_verify: bool = False
+
+    @property
+    def is_email_verified(self) -> bool:
+        """Whether the address was proven to be the user's: mail goes to no other (NIST SP 800-63B 4.2.1.2)."""
+        return self.email_key is not None
 
     @property
     def is_active(self) -> bool:
@@ -48,7 +58,10 @@ class UserRecord:
         return self.state == ACTIVE
 
 
-_COLUMNS = (user.c.id, user.c.username, user.c.email, user.c.state, user.c.epoch, user.c.created_at)
+_COLUMNS = (
+    *(user.c.id, user.c.username, user.c.email, user.c.state, user.c.epoch, user.c.created_at),
+    *(user.c.email_key, user.c.must_verify),
+)
 
 
 def _record(row: Sequence[Any] | None) -> UserRecord | None:
@@ -84,6 +97,16 @@ def require_email(email: str | None) -> str | None:
 def name_key(name: str) -> str | None:
     """Return the key by which a name is unique, or None when no user can have that name."""
     return name.lower() if NAME_PATTERN.fullmatch(name) else None
+
+
+def email_key(email: str) -> str:
+    """Return the key by which a verified address is unique: upper and lower case aside."""
+    return email.lower()
+
+
+def find_by_email(connection: Connection, email: str) -> UserRecord | None:
+    """Return the user whose verified address this is."""
+    return _record(connection.execute(select(*_COLUMNS).where(user.c.email_key == email_key(email))).one_or_none())
 
 
 def find(connection: Connection, user_id: int, *, lock: bool = False) -> UserRecord | None:
@@ -147,14 +170,25 @@ def bump_epoch(connection: Connection, user_id: int) -> int:
 
 def set_email(connection: Connection, user_id: int, email: str | None) -> None:
     """Store the address, unverified."""
-    connection.execute(update(user).where(user.c.id == user_id).values(email=email))
+    connection.execute(update(user).where(user.c.id == user_id).values(email=email, email_key=None))
+
+
+def verify_email(connection: Connection, user_id: int, email: str) -> bool:
+    """Store the address as the user's own; False where it is another's already."""
+    try:
+        with connection.begin_nested():
+            values = {"email": email, "email_key": email_key(email), "must_verify": False}
+            connection.execute(update(user).where(user.c.id == user_id).values(**values))
+    except IntegrityError:
+        return False
+    return True
 
 
 def close(connection: Connection, target: UserRecord) -> None:
     """Close a locked user and erase name and address; the row and its id stay."""
     set_state(connection, target, CLOSED)
     gone = f"closed.{target.id}.{new_public_id()}"
-    values = {"username": gone, "username_key": gone, "email": None}
+    values = {"username": gone, "username_key": gone, "email": None, "email_key": None}
     connection.execute(update(user).where(user.c.id == target.id).values(**values))
 
 

@@ -201,9 +201,7 @@ def _replace_temporary(
     services.throttle.settle(unit.connection, charge, unit.now)
     secret = tokens.issue_link(
         unit.connection,
-        tokens.RESET_PASSWORD,
-        credential.user_id,
-        credential.epoch,
+        tokens.Terms(tokens.RESET_PASSWORD, credential.user_id, credential.epoch),
         now=unit.now,
         ends_at=unit.now + tokens.life_of(services.settings.profile),
     )

@@ -36,7 +36,10 @@ def make_link(services: Services, actor: Actor, name: str, reason: str = "") -> 
         if found is None or not found.is_active:
             return refused(Refusal.NOT_FOUND)
         secret = tokens.issue_link(
-            unit.connection, tokens.RESET_PASSWORD, found.id, found.epoch, now=unit.now, ends_at=unit.now + life
+            unit.connection,
+            tokens.Terms(tokens.RESET_PASSWORD, found.id, found.epoch),
+            now=unit.now,
+            ends_at=unit.now + life,
         )
         unit.record(Event("password.reset_link", actor, found.id, detail={"reason": reason} if reason else {}))
         return secret
@@ -115,7 +118,7 @@ def _store(services: Services, unit: Unit, chosen: _Chosen, source: Source, devi
     user_id = chosen.user_id
     stored = passwords.lock_credential(unit.connection, user_id)  # before the link: in one order everywhere
     consumed = tokens.consume_link(unit.connection, tokens.RESET_PASSWORD, chosen.secret, unit.now)
-    if consumed is None or stored is None or not stored.is_active or stored.epoch != consumed[1]:
+    if consumed is None or stored is None or not stored.is_active or stored.epoch != consumed.epoch:
         return refused(Refusal.GONE)
     passwords.store(unit.connection, user_id, chosen.digest, unit.now)
     _, ended = revoke.everything_of(services, unit, user_id)

@@ -104,6 +104,7 @@ KINDS: Mapping[str, str] = {
     "password.reset_link": "A link to choose a new password was made.",
     "password.temporary": "A temporary password was made.",
     "password.reset": "A password was chosen through a link; all sessions ended.",
+    "mail.failed": "A mail was not handed over at its first try, or was given up.",
     "audit.unsealed": "The chain's head, when this was appended, bore no MAC of this key ring.",
     "audit.verified": "The newest part of the chain was verified.",
     "audit.sealed": "Rows that a file holds were deleted from the front of the chain; a segment stands for them.",
