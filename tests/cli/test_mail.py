@@ -11,7 +11,7 @@ from tests.support.apps import SECRET
 
 
 @pytest.fixture
-def run(make_app, post, database_url):
+def run(post, make_app, database_url):
     """Return a runner of commands on an app that sends mail."""
     return Commands(make_app(SECRET_KEY=SECRET, GATEHOUSE_MAIL_URL=post.url))
 

@@ -544,6 +544,8 @@ def test_the_lives_of_links_and_temporary_passwords_are_as_documented():
     rows = {row["secret"]: row for row in key_rows("Secrets made for others")}
     minutes = {tokens.life_of(profile) // tokens.MINUTE for profile in ("default", "strict")}
     assert {int(found) for found in re.findall(r"\d+", rows["one-time link"]["lives"])} == minutes
+    hours = number(rows["link that confirms an address"]["lives"])
+    assert timedelta(hours=hours) == timedelta(microseconds=tokens.VERIFY_MICROS)
     hours = number(rows["temporary password"]["lives"])
     assert timedelta(hours=hours) == timedelta(microseconds=reset_password.TEMPORARY_MICROS)
     assert timedelta(days=31).total_seconds() == guest.GUEST_SECONDS

@@ -28,7 +28,7 @@ TEMPLATES = ROOT / "src/flask_gatehouse/templates/gatehouse/mail"
 
 
 @pytest.fixture
-def home(open_house, post):
+def home(post, open_house):
     """Return a house that sends mail."""
     return open_house(GATEHOUSE_MAIL_URL=post.url, GATEHOUSE_MAIL_SENDER="Example <no-reply@app.example>")
 

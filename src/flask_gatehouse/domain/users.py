@@ -99,14 +99,20 @@ def name_key(name: str) -> str | None:
     return name.lower() if NAME_PATTERN.fullmatch(name) else None
 
 
-def email_key(email: str) -> str:
-    """Return the key by which a verified address is unique: upper and lower case aside."""
-    return email.lower()
+def email_key(email: str) -> str | None:
+    """Return the key by which a verified address is unique, upper and lower case aside; None: nobody can have it.
+
+    Only what is all ASCII is folded: else a letter that folds to another would make one address of two.
+    """
+    if len(email) > EMAIL_MAX or not _EMAIL.fullmatch(email):
+        return None
+    return email.lower() if email.isascii() else email
 
 
 def find_by_email(connection: Connection, email: str) -> UserRecord | None:
-    """Return the user whose verified address this is."""
-    return _record(connection.execute(select(*_COLUMNS).where(user.c.email_key == email_key(email))).one_or_none())
+    """Return the user whose verified address this is; one that cannot be an address costs the same statement."""
+    query = select(*_COLUMNS).where(user.c.email_key == (email_key(email) or ""))
+    return _record(connection.execute(query).one_or_none())
 
 
 def find(connection: Connection, user_id: int, *, lock: bool = False) -> UserRecord | None:

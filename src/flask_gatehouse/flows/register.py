@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flask_gatehouse.domain import passwords, throttle, users
+from flask_gatehouse.domain import mail, passwords, throttle, users
 from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.errors import HashingBusyError, InvalidFieldError, NameTaken
 from flask_gatehouse.kernel.identity import ADMIN, Actor, Source
 
@@ -52,8 +53,9 @@ def register(services: Services, new: NewUser, source: Source, *, may_claim: boo
     try:
         with services.hasher.place() as place:
             charge = services.throttle.spend(throttle.REGISTER, source.address, services.clock.now(), target=target)
-            if charge.wait:
-                return refused(Refusal.THROTTLED, wait=charge.wait)
+            wait = charge.wait or _wait_for_mail(services, new, source)
+            if wait:
+                return refused(Refusal.THROTTLED, wait=wait)
             digest = place.hash(_require(services, new))
     except InvalidFieldError as error:
         return refused_field(error)
@@ -66,9 +68,19 @@ def register(services: Services, new: NewUser, source: Source, *, may_claim: boo
         passwords.store(unit.connection, created.id, digest, unit.now)
         actor = Actor(created.id, created.username)
         unit.record(Event("user.registered", actor, created.id, source))
+        if created.email:
+            unit.post(Letter(mail.VERIFY, created.id, created.email, {"epoch": created.epoch}))
         if services.settings.first_user_admin and may_claim:
             _claim(services, unit, created, source)
         return created
+
+
+def _wait_for_mail(services: Services, new: NewUser, source: Source) -> int:
+    """Charge the mail that is to verify an address; return the microseconds to wait (rule 8)."""
+    if not (new.email and services.mailer.is_on):
+        return 0
+    target = services.throttle.name_digest(new.email)
+    return services.throttle.spend(throttle.ADDRESS, source.address, services.clock.now(), target=target).wait
 
 
 def _require(services: Services, new: NewUser) -> str:

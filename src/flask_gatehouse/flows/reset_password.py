@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import devices, passwords, throttle, tokens, users
 from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.errors import HashingBusyError, InvalidFieldError
 from flask_gatehouse.kernel.identity import Actor, Source
 from flask_gatehouse.kernel.keys import secret_digest
@@ -125,6 +126,7 @@ def _store(services: Services, unit: Unit, chosen: _Chosen, source: Source, devi
     if device:
         devices.remember(unit.connection, device, user_id, unit.now)
     services.throttle.unlock(unit.connection, user_id, unit.now)
+    unit.post(Letter("password_changed", user_id, facts={"browser": source.agent}))
     detail: dict[str, object] = {"sessions_ended": list(ended)}
     unit.record(Event("password.reset", Actor(user_id, stored.username), user_id, source, detail=detail))
     return user_id

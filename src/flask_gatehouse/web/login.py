@@ -28,7 +28,7 @@ WRONG_CODE = "This is not the code that the program printed."
 WRONG_ANSWER = "This code is wrong, used or out of date."
 NOT_YOURS = "This is not your password."
 ENDED_TITLE = "This link has ended"
-ENDED = "It was used, or has run out. Ask an administrator for a new one."
+ENDED = "It was used, or has run out, or something has changed since. Ask for a new one."
 
 
 @public

@@ -27,10 +27,12 @@ from .counters import (
     remember_refund,
 )
 from .rules import (
+    ADDRESS,
     CHANGE,
     DENIAL,
     FIRSTS,
     FIRSTS_KEY,
+    FORGOT,
     KNOWN_LOGIN,
     LOGIN,
     REGISTER,
@@ -38,6 +40,7 @@ from .rules import (
     STEP_UP,
     STILL_JUDGED,
     TOLD_KEY,
+    VERIFY,
     WINDOW,
     WRONG_BEFORE_DEMOTED,
     Rule,
@@ -56,13 +59,16 @@ if TYPE_CHECKING:
     from flask_gatehouse.kernel.keys import KeyRing
 
 __all__ = [
+    "ADDRESS",
     "CHANGE",
     "DENIAL",
+    "FORGOT",
     "KNOWN_LOGIN",
     "LOGIN",
     "REGISTER",
     "RESET",
     "STEP_UP",
+    "VERIFY",
     "WINDOW",
     "WRONG_BEFORE_DEMOTED",
     "Charge",
