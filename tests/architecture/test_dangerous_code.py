@@ -64,7 +64,7 @@ CRYPTOGRAPHY = {
     "secrets": (
         "domain/factors/recovery_codes.py",
         "flows/reset_password.py",
-        "http/cookie.py",
+        "http/asking.py",
         "kernel/keys.py",
         "kernel/sealing.py",
     ),

@@ -16,6 +16,18 @@ PASSWORD = "quiet river stone"
 SUBMIT = "main form button[type=submit]"
 
 
+def turn_away(page: Page, status: int, seconds: int) -> None:
+    """Answer every login of this page as a server does that wants it to come again in so many seconds."""
+    page.route(
+        "**/login",
+        lambda route: (
+            route.fulfill(status=status, headers={"Retry-After": str(seconds)})
+            if route.request.method == "POST"
+            else route.continue_()
+        ),
+    )
+
+
 @dataclass(frozen=True)
 class Demo:
     """A running demo.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.person import PASSWORD, SUBMIT
+from tests.browser.person import PASSWORD, SUBMIT, turn_away
 from tests.support.browser import axe_violations
 
 LOOKS: dict[str, dict[str, Any]] = {
@@ -124,14 +124,7 @@ def test_no_page_has_an_axe_violation_or_scrolls_sideways(demo, open_page, look)
 
 
 def test_a_login_that_waits_has_no_axe_violation(demo, page):
-    page.route(
-        "**/login",
-        lambda route: (
-            route.fulfill(status=429, headers={"Retry-After": "30"})
-            if route.request.method == "POST"
-            else route.continue_()
-        ),
-    )
+    turn_away(page, 429, 30)
     page.goto(f"{demo.url}/login")
     page.locator("#username").fill("alice")
     page.locator("#password").fill(PASSWORD)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -333,21 +332,12 @@ def test_v12_3_1_v13_2_1_v13_2_3_how_the_database_is_reached_is_judged(make_app,
 
 
 def test_rule_29_v16_4_2_a_role_that_may_change_the_log_is_found(make_app, postgres_url):
-    databases.migrate(postgres_url)
-    role = f"app_{secrets.token_hex(6)}"
-    owner = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT")
-    with owner.connect() as connection:
-        connection.exec_driver_sql(f"CREATE ROLE {role} LOGIN")
-        connection.exec_driver_sql(f"GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {role}")
-    run = Commands(make_app(**WELL, GATEHOUSE_DATABASE_URL=postgres_url.replace("postgres@", f"{role}@")))
-    try:
-        assert "audit-rights" in findings(run)
-        with owner.connect() as connection:
-            connection.exec_driver_sql(f"REVOKE UPDATE ON gatehouse_event FROM {role}")
-        assert "audit-rights" not in findings(run)
-    finally:
-        databases.close(run.app)
-        with owner.connect() as connection:
-            connection.exec_driver_sql(f"DROP OWNED BY {role}")
-            connection.exec_driver_sql(f"DROP ROLE {role}")
-        owner.dispose()
+    may_change = "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {role}"
+    with databases.role(postgres_url, may_change) as role:
+        run = Commands(make_app(**WELL, GATEHOUSE_DATABASE_URL=role.url))
+        try:
+            assert "audit-rights" in findings(run)
+            role.grant("REVOKE UPDATE ON gatehouse_event FROM {role}")
+            assert "audit-rights" not in findings(run)
+        finally:
+            databases.close(run.app)

@@ -79,7 +79,7 @@ def home():
 """
 
 
-@pytest.mark.parametrize("name", ["deploy", "secrets", "collect-logs"])
+@pytest.mark.parametrize("name", ["deploy", "second-factors", "secrets", "collect-logs"])
 def test_the_commands_of_the_page_do_what_it_says(name, tmp_path):
     page = pages.page(f"howto/{name}.md")
     (tmp_path / "app.py").write_text(pages.files(page).get("app.py", APP), encoding="utf-8")
@@ -148,6 +148,31 @@ def test_object_rules_decide_as_the_page_says(load, config):
     assert bert.get("/invoices/2").json == {"id": 2, "may_refund": False}
     assert chef.get("/invoices/1").json == {"id": 1, "may_refund": True}
     assert [client.get("/invoices").json for client in (anna, bert, chef)] == [[1], [1, 2], [1, 2]]
+    databases.close(app)
+
+
+def test_a_route_demands_a_second_factor_as_the_page_says(load, config, monkeypatch):
+    for name, value in config.items():
+        monkeypatch.setenv(name if name.startswith("GATEHOUSE_") else f"GATEHOUSE_{name}", str(value))
+    monkeypatch.setenv("GATEHOUSE_FEATURES", "totp,recovery_codes")
+    monkeypatch.setenv("GATEHOUSE_ORIGINS", "http://localhost")
+    monkeypatch.delenv("GATEHOUSE_TESTING")
+    monkeypatch.delenv("GATEHOUSE_ARGON2")
+    app = load("howto/second-factors.md", "app.py").app
+    with app.app_context():
+        app.extensions["gatehouse"].create_user("alice", PASSWORD)
+    client = app.test_client()
+    log_in(client, "alice")
+    assert client.get("/vault").location == "/account/security?next=/vault"
+    refused = client.get("/vault", headers={"Accept": "application/json"})
+    assert (refused.status_code, refused.json["type"].rpartition("/")[2]) == (403, "enrol")
+    shown = Elements(client.get("/account/security/totp").text)
+    link = next(a["href"] for a in shown.named("a") if a["href"].startswith("otpauth:"))
+    code = pyotp.TOTP(parse_qs(urlsplit(link).query)["secret"][0]).now()
+    enrolled = submit(client, "/account/security/totp", code=code)
+    assert len(Elements(enrolled.text).named("li")) >= 10
+    assert client.get("/vault").text == "gold"
+    assert submit(app.test_client(), "/login", username="alice", password=PASSWORD).location == "/login/factor"
     databases.close(app)
 
 

@@ -31,6 +31,7 @@ SECTIONS = [
     "There is no administrator any more",
     "A backup was put back",
     "The secret key is lost",
+    "The second factor is lost",
     "Somebody else was in",
 ]
 Site = Callable[..., Commands]
@@ -207,11 +208,29 @@ def test_rule_27_with_a_new_secret_key_people_get_in_and_the_log_goes_on(site, r
     assert is_admin(again.app, "alice")
 
 
+def test_a_lost_second_factor_is_taken_away_and_the_link_leads_in(make_app, tmp_path):
+    url = f"sqlite:///{tmp_path / 'instance' / 'gatehouse.sqlite3'}"
+    run = Commands(make_app(SECRET_KEY=SECRET, GATEHOUSE_DATABASE_URL=url, GATEHOUSE_FEATURES="totp,recovery_codes"))
+    for name in ("alice", "bob"):
+        run.create(name)
+    for user_id in (1, 2):
+        seed = {"user_id": user_id, "key_id": "x", "sealed": b"x", "last_step": 0, "created_at": 0, "used_at": 0}
+        change(run, sa.insert(schema.totp).values(**seed))
+    where = [
+        submit(run.app.test_client(), "/login", username=name, password=PASSWORD).location for name in ("alice", "bob")
+    ]
+    assert where == ["/login/factor", "/login/factor"]
+    path = "/" + follow(run, SECTIONS[6], tmp_path).strip().split("/", 3)[3]
+    assert submit(run.app.test_client(), path, password=NEW, confirm=NEW).status_code == 303
+    assert submit(run.app.test_client(), "/login", username="alice", password=NEW).location == "/"
+    assert submit(run.app.test_client(), "/login", username="bob", password=PASSWORD).location == "/login/factor"
+
+
 def test_whoever_was_in_is_out_and_the_owner_gets_in_again(run, tmp_path):
     run.create("carol", "--role", "admin")  # the last administrator is suspended by nobody
     thief = run.app.test_client()
     submit(thief, "/login", username="alice", password=PASSWORD)
-    printed = follow(run, SECTIONS[6], tmp_path)
+    printed = follow(run, SECTIONS[7], tmp_path)
     assert thief.get("/protected").status_code == 302
     path = "/" + printed.strip().splitlines()[-1].split("/", 3)[3]
     assert submit(run.app.test_client(), path, password=NEW, confirm=NEW).status_code == 303

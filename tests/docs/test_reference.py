@@ -100,7 +100,7 @@ def test_every_unsafe_setting_is_in_the_reference():
 def test_every_finding_of_check_is_in_the_reference_with_requirements_that_exist():
     rows = {row["finding"].strip("`"): row for row in pages.table(FROM_CODE.findings_table())}
     by_setting = {"unsafe-setting", "setting", "advised-setting"}
-    assert rows.keys() == findings.KINDS.keys() == first_arguments(r"^Found$") | by_setting
+    assert rows.keys() == findings.KINDS.keys() == first_arguments(r"^CheckFinding$") | by_setting
     known = {line.partition(",")[0] for line in pages.page("reference/asvs.csv").splitlines()}
     asked = [*(kind.requirements for kind in findings.KINDS.values()), *findings.OF_SETTINGS.values()]
     assert {one for ids in asked for one in ids} - known == set()
@@ -307,10 +307,10 @@ def examples(cell: str) -> list[str]:
 def _take_until(text: str) -> object:
     app = Flask("tests")
     with app.test_request_context(method="POST", data={"role": "x", "until": text}):
-        form = flask_gatehouse.web.forms.GrantForm.of_request()
+        form = flask_gatehouse.web.console_forms.GrantForm.of_request()
         if not form.validate():
             raise ValueError(form.errors)
-        return form.until_at
+        return form.until.at
 
 
 def _take_next(text: str) -> object:
@@ -347,8 +347,9 @@ def test_v2_1_1_the_documented_examples_of_each_field_are_taken_and_refused():
 
 
 def test_v2_1_1_every_field_of_a_page_is_documented():
-    forms = flask_gatehouse.web.forms
-    made = [form for form in vars(forms).values() if inspect.isclass(form) and issubclass(form, forms.GatehouseForm)]
+    web = flask_gatehouse.web
+    held = [*vars(web.forms).values(), *vars(web.console_forms).values()]
+    made = {form for form in held if inspect.isclass(form) and issubclass(form, web.forms.GatehouseForm)}
     with Flask("tests").test_request_context():
         names = {name for form in made for name in form()._fields}
     documented = set(field_rows())

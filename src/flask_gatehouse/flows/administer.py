@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import passwords, users
+from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.errors import InvalidFieldError
 from flask_gatehouse.kernel.identity import ADMIN
 from flask_gatehouse.kernel.schema import ACTIVE, CLOSED, SUSPENDED
@@ -90,7 +91,7 @@ def unlock(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     """Zero a user's counts of wrong passwords."""
 
     def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
-        services.throttle.unlock(unit.connection, user_id, unit.now)
+        services.throttle.unlock(unit.connection, user_id)
         acts.record(unit, act, "user.unlocked", user_id)
         return None
 
@@ -137,7 +138,7 @@ def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
             return refused(Refusal.LAST_ADMIN)
         _, ended = revoke.everything_of(services, unit, user_id)
         passwords.forget(unit.connection, user_id)
-        services.throttle.unlock(unit.connection, user_id, unit.now)
+        services.throttle.unlock(unit.connection, user_id)
         for held in services.roles.grants_of(unit.connection, user_id, 0):
             services.roles.drop_grant(unit.connection, user_id, held.role)
         users.close(unit.connection, target)
@@ -168,7 +169,8 @@ def grant(
         if not act.reason and _shortens(services, unit, user_id, key, until_at):
             return refused_value("reason", "This takes away from a grant: give a reason, it is recorded.")
         services.roles.add_grant(unit.connection, user_id, key, unit.now, by=act.actor.user_id, until_at=until_at)
-        acts.record(unit, act, "role.granted", user_id, role=key, until=until_at)
+        until = None if until_at is None else as_text(until_at)
+        acts.record(unit, act, "role.granted", user_id, role=key, until=until)
         return None
 
     return _on_user(services, act, user_id, change)

@@ -59,7 +59,7 @@ def make_temporary(services: Services, actor: Actor, name: str, reason: str = ""
             return refused(Refusal.NOT_FOUND)
         revoke.all_within(services, unit, actor, found.id, reason, Source())
         passwords.store(unit.connection, found.id, digest, unit.now, temporary_until=unit.now + TEMPORARY_MICROS)
-        services.throttle.unlock(unit.connection, found.id, unit.now)
+        services.throttle.unlock(unit.connection, found.id)
         unit.record(Event("password.temporary", actor, found.id, detail={"reason": reason} if reason else {}))
         return temporary
 
@@ -125,7 +125,7 @@ def _store(services: Services, unit: Unit, chosen: _Chosen, source: Source, devi
     _, ended = revoke.everything_of(services, unit, user_id)
     if device:
         devices.remember(unit.connection, device, user_id, unit.now)
-    services.throttle.unlock(unit.connection, user_id, unit.now)
+    services.throttle.unlock(unit.connection, user_id)
     unit.post(Letter("password_changed", user_id, facts={"browser": source.agent}))
     detail: dict[str, object] = {"sessions_ended": list(ended)}
     unit.record(Event("password.reset", Actor(user_id, stored.username), user_id, source, detail=detail))

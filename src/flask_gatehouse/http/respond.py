@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode
 
 from flask import Request, Response, abort, make_response, redirect, render_template, request, url_for
+from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import Forbidden
+from werkzeug.http import parse_accept_header
 
 from flask_gatehouse.domain.policy import Decision, Reason
 from flask_gatehouse.flows.outcomes import Refusal, Refused
@@ -57,7 +59,12 @@ def is_program(incoming: Request) -> bool:
         return True
     if has_token_scheme(incoming.environ):
         return True
-    accept = incoming.accept_mimetypes
+    return _prefers_json(incoming.headers.get("Accept", ""))
+
+
+@lru_cache(maxsize=64)
+def _prefers_json(header: str) -> bool:
+    accept = parse_accept_header(header, MIMEAccept)
     if not accept:
         return False
     best = max(accept["application/json"], accept["application/problem+json"])

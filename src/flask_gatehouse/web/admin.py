@@ -17,7 +17,8 @@ from flask_gatehouse.http.respond import done, invalid, message, page, refused
 from flask_gatehouse.http.rights import can
 from flask_gatehouse.kernel.identity import Actor
 
-from . import forms
+from . import console_forms
+from .forms import GatehouseForm
 from .picture import picture_of
 from .shown import PER_PAGE, errors_in_words, full_entry, present_identity
 
@@ -30,13 +31,13 @@ if TYPE_CHECKING:
 
 RECENT = 20
 
-FORMS: dict[str, type[forms.GatehouseForm]] = {
-    "suspend": forms.TakingForm,
-    "restore": forms.ReasonForm,
-    "unlock": forms.ReasonForm,
-    "grant": forms.GrantForm,
-    "withdraw": forms.WithdrawForm,
-    "end_sessions": forms.TakingForm,
+FORMS: dict[str, type[GatehouseForm]] = {
+    "suspend": console_forms.TakingForm,
+    "restore": console_forms.ReasonForm,
+    "unlock": console_forms.ReasonForm,
+    "grant": console_forms.GrantForm,
+    "withdraw": console_forms.WithdrawForm,
+    "end_sessions": console_forms.TakingForm,
 }
 
 
@@ -56,7 +57,7 @@ def overview() -> ResponseReturnValue:
 @requires("users:read")
 def list_users() -> ResponseReturnValue:
     """Show users by name, those whose name begins with what was searched for."""
-    form = forms.SearchForm(request.args)
+    form = console_forms.SearchForm(request.args)
     if not form.validate():
         return page("admin_users.html", 422, users=[], search="", search_error=errors_in_words(form))
     return page("admin_users.html", **_listed(form.search.data, form.after.data))
@@ -83,7 +84,7 @@ def _unknown() -> ResponseReturnValue:
     return message(404, "Not found", "There is no such user.")
 
 
-def _context(user_id: int, acted: str = "", form: forms.GatehouseForm | None = None) -> dict[str, Any] | None:
+def _context(user_id: int, acted: str = "", form: GatehouseForm | None = None) -> dict[str, Any] | None:
     held, identity = services(), present_identity()
     now = held.clock.now()
     with held.reading() as connection:
@@ -153,8 +154,8 @@ def unlock(user_id: int) -> ResponseReturnValue:
 def grant(user_id: int) -> ResponseReturnValue:
     """Grant a role, or change when a grant ends."""
 
-    def flow(act: Act, form: forms.GrantForm) -> UserRecord | Refused:
-        return administer.grant(services(), act, user_id, form.role.data, form.until_at)
+    def flow(act: Act, form: console_forms.GrantForm) -> UserRecord | Refused:
+        return administer.grant(services(), act, user_id, form.role.data, form.until.at)
 
     return _run("grant", user_id, flow, _told("Granted; it counts from the next request on."))
 
@@ -163,7 +164,7 @@ def grant(user_id: int) -> ResponseReturnValue:
 def withdraw(user_id: int) -> ResponseReturnValue:
     """Withdraw a role; it stops counting at the next request."""
 
-    def flow(act: Act, form: forms.WithdrawForm) -> UserRecord | Refused:
+    def flow(act: Act, form: console_forms.WithdrawForm) -> UserRecord | Refused:
         return administer.withdraw(services(), act, user_id, form.role.data)
 
     return _run("withdraw", user_id, flow, _told("Withdrawn; it no longer counts."))

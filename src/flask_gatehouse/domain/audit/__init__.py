@@ -16,6 +16,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from flask_gatehouse.kernel.identity import SYSTEM, Actor, Source
 from flask_gatehouse.kernel.schema import chain_head, event
+from flask_gatehouse.kernel.statements import Statement
 
 from . import search, segments, verification
 from .chain import GENESIS, SEALED, START, UNSEALED, Finding, Link, Walk, line_of, link_hash, parse_link
@@ -139,15 +140,16 @@ class Event:
     detail: Mapping[str, object] = field(default_factory=dict)
 
 
-# Built once: each event runs them, and building one costs several times what running it does.
 _IS_HEAD = chain_head.c.id == HEAD_ID
-_LOCK_HEAD = select(chain_head.c.event_id, chain_head.c.hash, chain_head.c.mac).where(_IS_HEAD).with_for_update()
-_MOVE_HEAD = (
+_LOCK_HEAD = Statement(
+    select(chain_head.c.event_id, chain_head.c.hash, chain_head.c.mac).where(_IS_HEAD).with_for_update()
+)
+_MOVE_HEAD = Statement(
     update(chain_head)
     .where(_IS_HEAD)
     .values(event_id=bindparam("to_id"), hash=bindparam("to_hash"), mac=bindparam("to_mac"))
 )
-_INSERT = insert(event)
+_INSERT = Statement(insert(event).values({column.name: bindparam(column.name) for column in event.c}))
 
 _NAMES = tuple(column.name for column in event.c if column.name != "hash")
 
@@ -189,13 +191,14 @@ class AuditLog:
             values = _values(event_id, item, now)
             last = link_hash(last, line_of(values))
             rows.append(dict(zip(_NAMES, values, strict=True)) | {"hash": last})
-        connection.execute(_INSERT, rows)
+        for row in rows:
+            _INSERT.write(connection, row)
         mac = self._keys.mac("audit-head", head_bytes(Link(event_id, last)))
-        connection.execute(_MOVE_HEAD, {"to_id": event_id, "to_hash": last, "to_mac": mac})
+        _MOVE_HEAD.write(connection, {"to_id": event_id, "to_hash": last, "to_mac": mac})
         return rows
 
     def _lock_head(self, connection: Connection) -> tuple[int, bytes, bool]:
-        row = connection.execute(_LOCK_HEAD).one_or_none()
+        row = _LOCK_HEAD.row(connection, {})
         if row is None:
             connection.execute(insert(chain_head).values(id=HEAD_ID, event_id=0, hash=GENESIS, mac=GENESIS))
             return 0, GENESIS, True
