@@ -108,6 +108,7 @@ def _store(services: Services, identity: Identity, secret: str, change: _Change,
             msg = "a locked session row vanished"
             raise RuntimeError(msg)
         services.throttle.settle(unit.connection, change.charge, unit.now)
+        unit.post(Letter("password_changed", user_id, facts={"browser": source.agent}))
         detail: dict[str, object] = {"sessions_ended": list(ended)}
         unit.record(Event("password.changed", actor, user_id, source, issued.public_id, detail=detail))
         return issued

@@ -10,6 +10,7 @@ from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.factors import offers, outstanding
 from flask_gatehouse.domain.factors.challenges import Asked
 from flask_gatehouse.domain.factors.offers import Unconfirmed
+from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.identity import Actor, Identity, Proof, Source, renewed
 from flask_gatehouse.kernel.keys import secret_digest
 
@@ -111,6 +112,7 @@ def _enrol(
     if issued is None:
         return refused(Refusal.GONE)
     _record(unit, "factor.enrolled", identity, source, method=factor.method, sessions_ended=list(ended))
+    _tell(unit, "factor_enrolled", identity, source)
     return Enrolled(issued, _first_codes(services, unit, identity, source))
 
 
@@ -148,6 +150,7 @@ def remove_totp(services: Services, identity: Identity, secret: str, source: Sou
         if issued is None:
             return refused(Refusal.GONE)
         _record(unit, "factor.removed", identity, source, method=factor.method, sessions_ended=list(ended))
+        _tell(unit, "factor_removed", identity, source)
         return issued
 
 
@@ -165,7 +168,12 @@ def renew_codes(services: Services, identity: Identity, source: Source) -> tuple
             return refused_value("factor", "Enrol a second factor first: recovery codes stand in for one.")
         made = codes.renew(unit.connection, identity.user_id, unit.now)
         _record(unit, "recovery_codes.made", identity, source, number=len(made))
+        _tell(unit, "recovery_codes_made", identity, source)
         return tuple(made)
+
+
+def _tell(unit: Unit, template: str, identity: Identity, source: Source) -> None:
+    unit.post(Letter(template, identity.user_id, facts={"browser": source.agent}))
 
 
 def _record(unit: Unit, kind: str, identity: Identity, source: Source, **detail: object) -> None:

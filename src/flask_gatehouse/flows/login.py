@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flask_gatehouse.domain import devices, passwords, throttle, tokens, users
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.factors import outstanding
+from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError, HashingBusyError
 from flask_gatehouse.kernel.identity import APP, GUEST, KNOWS, SYSTEM, Actor, Identity, Proof, Source
@@ -199,6 +200,8 @@ def _failed(services: Services, unit: Unit, checked: _Checked, source: Source) -
     _record_failure(unit, noted, Event("login.failed", GUEST, user_id, source, outcome="refused", detail=detail))
     if charge.would_delay and noted in {throttle.Noted.FIRST, throttle.Noted.REPEATED}:
         unit.record(Event("login.delayed", GUEST, user_id, source, outcome="refused", detail=detail))
+    if charge.lockout is not None and charge.lockout.is_told:
+        unit.post(Letter("locked_out", user_id))  # for an unknown name it is the same statement, and no mail
     services.throttle.judge(unit.connection, charge, unit.now)
     return refused(Refusal.CREDENTIALS)
 

@@ -60,6 +60,7 @@ def make_temporary(services: Services, actor: Actor, name: str, reason: str = ""
         revoke.all_within(services, unit, actor, found.id, reason, Source())
         passwords.store(unit.connection, found.id, digest, unit.now, temporary_until=unit.now + TEMPORARY_MICROS)
         services.throttle.unlock(unit.connection, found.id)
+        unit.post(Letter("password_changed", found.id))
         unit.record(Event("password.temporary", actor, found.id, detail={"reason": reason} if reason else {}))
         return temporary
 

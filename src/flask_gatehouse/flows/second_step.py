@@ -10,6 +10,7 @@ from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.factors import RECOVERY, offers
 from flask_gatehouse.domain.factors.challenges import Asked
 from flask_gatehouse.domain.factors.offers import Unconfirmed
+from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.identity import GUEST, Proof
 
 from . import opening, revoke, seeds
@@ -88,6 +89,7 @@ def _wrong(services: Services, unit: Unit, held: _Pending, charge: Charge, sourc
     """Record a wrong answer; the fifth in a row ends the pending login (ASVS V6.6.2)."""
     unit.record(Event("login.failed", GUEST, held.row.user_id, source, outcome="refused"))
     if charge.would_delay:
+        unit.post(Letter("factor_failed", held.row.user_id, facts={"browser": source.agent}))
         services.sessions.store.drop_one(unit.connection, held.row.user_id, held.row.public_id)
     return refused(Refusal.CREDENTIALS)
 
@@ -136,6 +138,7 @@ def _recover(
         return refused(Refusal.GONE)
     services.throttle.settle(unit.connection, charge, unit.now)
     unit.record(Event("login.recovered", opening.actor_of(held.user), held.user.user_id, source))
+    unit.post(Letter("recovery_code_used", held.user.user_id, facts={"browser": source.agent}))
     return FactorLost(pending)
 
 
@@ -190,6 +193,7 @@ def replace_factor(services: Services, pending: str, code: str, attempt: Attempt
         epoch, ended = revoke.everything_of(services, unit, held.row.user_id, but=held.row.public_id)
         detail: dict[str, object] = {"method": factor.method, "replaced": True, "sessions_ended": list(ended)}
         actor = opening.actor_of(held.user)
+        unit.post(Letter("factor_enrolled", held.user.user_id, facts={"browser": attempt.source.agent}))
         unit.record(Event("factor.enrolled", actor, held.user.user_id, attempt.source, detail=detail))
         proof = Proof(factor.method, unit.now, factor.kind)
         return _grant(services, unit, _Pending(held.row, replace(held.user, epoch=epoch)), proof, charge, attempt)
