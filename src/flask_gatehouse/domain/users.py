@@ -99,6 +99,16 @@ def name_key(name: str) -> str | None:
     return name.lower() if NAME_PATTERN.fullmatch(name) else None
 
 
+def login_key(typed: str, login_name: str) -> str | None:
+    """Return the key of whoever is meant by what was typed to log in, or None when it can be nobody.
+
+    Args:
+        typed: a login name; with `email` and `both` a verified address too.
+        login_name: `GATEHOUSE_LOGIN_NAME`.
+    """
+    return email_key(typed) if "@" in typed and login_name != "username" else name_key(typed)
+
+
 def email_key(email: str) -> str | None:
     """Return the key by which a verified address is unique, upper and lower case aside; None: nobody can have it.
 
@@ -142,11 +152,22 @@ def active_names(connection: Connection, user_ids: Iterable[int]) -> dict[int, s
     return {row.id: row.username for row in connection.execute(query)}
 
 
-def create(connection: Connection, name: str, email: str | None, now: Instant) -> UserRecord | None:
-    """Insert an active user and return it, or None when the name is taken."""
+def create(
+    connection: Connection, name: str, email: str | None, now: Instant, *, must_verify: bool = False
+) -> UserRecord | None:
+    """Insert an active user and return it, or None when the name is taken.
+
+    Args:
+        connection: where to write.
+        name: the login name.
+        email: stored unverified.
+        now: the present instant.
+        must_verify: whether there is no login before the address is confirmed.
+    """
     statement = (
         insert_into(connection, user)
         .values(username=name, username_key=name.lower(), email=email, state=ACTIVE, epoch=0, created_at=now)
+        .values(must_verify=must_verify)
         .on_conflict_do_nothing(index_elements=[user.c.username_key])
         .returning(*_COLUMNS)
     )

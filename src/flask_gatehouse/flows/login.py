@@ -95,7 +95,7 @@ class _Checked:
 
 def _look_up(services: Services, name: str, device: str) -> _Found:
     glance, counters = services.database.glance(), services.throttle
-    credential = passwords.find_credential(glance, users.name_key(name))
+    credential = passwords.find_credential(glance, users.login_key(name, services.settings.login_name))
     user_id = credential.user_id if credential else None
     known = devices.find(glance, device, user_id) if device else None
     key = counters.device_key(known.id) if known else counters.account_key(user_id, name)

@@ -80,7 +80,8 @@ class Settings:
     login_name: str = _setting(
         parsing.one_of("username", "email", "both"),
         "username",
-        "What is typed to log in; e-mail addresses come with mail.",
+        "What is typed to log in: a login name; with `email` and `both` a verified e-mail address too. With `email` "
+        "people register without a name; with either nobody logs in before the address is confirmed.",
     )
     password_min: int = _setting(parsing.whole, 8, "Shortest password, in characters (code points).", strict=15)
     argon2: tuple[int, int, int] = _setting(
