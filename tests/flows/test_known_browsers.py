@@ -167,6 +167,16 @@ def test_rule_05_a_reset_forgets_all_browsers_and_knows_the_one_that_completes_i
     assert (known_to(home, cookie, alice), known_to(home, fresh, alice)) == (False, True)
 
 
+def test_rule_05_a_reset_in_a_shared_browser_forgets_it_for_nobody_else(home, alice, cookie):
+    bob = home.person("bob")
+    shared = home.session("bob", device=cookie, spare=devices.new(home.services.keys)).device
+    fresh = devices.new(home.services.keys)
+    link = reset_password.make_link(home.services, CLI, "alice")
+    assert reset_password.complete(home.services, str(link), NEW, HERE, shown=shared, device=fresh) == alice
+    assert (known_to(home, shared, alice), known_to(home, fresh, alice)) == (False, True)
+    assert (known_to(home, shared, bob), known_to(home, fresh, bob)) == (False, True)
+
+
 def test_rule_05_ending_all_forgets_all_browsers_but_the_one_that_does_it(home, alice, cookie):
     other = devices.new(home.services.keys)
     issued = home.session(spare=other)

@@ -142,12 +142,23 @@ def change_email(
         return refused_field(error)
     if address is None and services.settings.login_name == "email":
         return refused_value("email", "You log in with your e-mail address: it cannot be removed.")
+    now, target = services.clock.now(), f"email:{identity.user_id}"
+    charge = services.throttle.spend(throttle.CHANGE, source.address, now, target=target)
+    if charge.wait:  # each change is a row of the log for ever
+        return refused(Refusal.THROTTLED, wait=charge.wait)
     if address is None or not services.mailer.is_on:
         return _store_email(services, identity, address, source)
-    target = services.throttle.name_digest(address)
-    charge = services.throttle.spend(throttle.ADDRESS, source.address, services.clock.now(), target=target)
+    charge = services.throttle.spend(
+        throttle.ADDRESS, source.address, now, target=services.throttle.name_digest(address)
+    )
     if charge.wait:
         return refused(Refusal.THROTTLED, wait=charge.wait)
+    return _ask_for_proof(services, identity, address, source)
+
+
+def _ask_for_proof(
+    services: Services, identity: Identity, address: str, source: Source
+) -> AddressAsked | Refused | str:
     with services.unit() as unit:
         stored = users.find(unit.connection, identity.user_id, lock=True)
         if stored is None or not stored.is_active:

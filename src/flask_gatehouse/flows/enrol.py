@@ -159,6 +159,10 @@ def renew_codes(services: Services, identity: Identity, source: Source) -> tuple
     codes = seeds.codes_of(services)
     if codes is None:
         return refused(Refusal.NOT_FOUND)
+    now, target = services.clock.now(), f"codes:{identity.user_id}"
+    charge = services.throttle.spend(throttle.CHANGE, source.address, now, target=target)
+    if charge.wait:  # each time is a row of the log for ever
+        return refused(Refusal.THROTTLED, wait=charge.wait)
     with services.unit() as unit:
         stored = passwords.lock_credential(unit.connection, identity.user_id)
         row = services.sessions.store.find_public(unit.connection, identity.session_id)

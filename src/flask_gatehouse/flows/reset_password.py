@@ -76,7 +76,9 @@ def _find(services: Services, secret: str) -> tokens.LinkOwner | None:
         return tokens.find_link(connection, tokens.RESET_PASSWORD, secret, services.clock.now())
 
 
-def complete(services: Services, secret: str, password: str, source: Source, *, device: str = "") -> int | Refused:
+def complete(
+    services: Services, secret: str, password: str, source: Source, *, device: str = "", shown: str = ""
+) -> int | Refused:
     """Consume the link and store the new password; all sessions end and nobody is logged in.
 
     Args:
@@ -85,6 +87,7 @@ def complete(services: Services, secret: str, password: str, source: Source, *, 
         password: the new one, as typed.
         source: where the request comes from.
         device: new cookie for the browser that asks: it alone is known afterwards (rule 5).
+        shown: the cookie that it shows; whoever else it is known for stays known by the new one.
 
     Returns:
         The user's id, or a refusal; of many parallel uses exactly one succeeds.
@@ -104,7 +107,7 @@ def complete(services: Services, secret: str, password: str, source: Source, *, 
     except HashingBusyError:
         return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
     with services.unit() as unit:
-        return _store(services, unit, _Chosen(found.user_id, secret, digest), source, device)
+        return _store(services, unit, _Chosen(found.user_id, secret, digest), source, shown, device)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -116,7 +119,7 @@ class _Chosen:
     digest: str
 
 
-def _store(services: Services, unit: Unit, chosen: _Chosen, source: Source, device: str) -> int | Refused:
+def _store(services: Services, unit: Unit, chosen: _Chosen, source: Source, shown: str, device: str) -> int | Refused:
     user_id = chosen.user_id
     stored = passwords.lock_credential(unit.connection, user_id)  # before the link: in one order everywhere
     consumed = tokens.consume_link(unit.connection, tokens.RESET_PASSWORD, chosen.secret, unit.now)
@@ -125,7 +128,7 @@ def _store(services: Services, unit: Unit, chosen: _Chosen, source: Source, devi
     passwords.store(unit.connection, user_id, chosen.digest, unit.now)
     _, ended = revoke.everything_of(services, unit, user_id)
     if device:
-        devices.remember(unit.connection, device, user_id, unit.now)
+        devices.welcome(unit.connection, shown, device, user_id, unit.now)
     services.throttle.unlock(unit.connection, user_id)
     unit.post(Letter("password_changed", user_id, facts={"browser": source.agent}))
     detail: dict[str, object] = {"sessions_ended": list(ended)}

@@ -18,6 +18,7 @@ from .outcomes import FactorLost, Refusal, Refused, refused
 from .seeds import Offer
 
 if TYPE_CHECKING:
+    from flask_gatehouse.domain.devices import Device
     from flask_gatehouse.domain.passwords import Credential
     from flask_gatehouse.domain.sessions import Issued, SessionRow
     from flask_gatehouse.domain.throttle import Charge
@@ -50,12 +51,12 @@ def answer(services: Services, pending: str, field: str, value: str, attempt: At
     Returns:
         The session; after a recovery code the pending login, which can replace the lost factor and nothing else.
     """
-    now, row = services.clock.now(), _find(services, pending)
+    row = _find(services, pending)
     factor = None if row is None else seeds.answering(services, field, row.user_id)
     if row is None or factor is None:
         return refused(Refusal.GONE)
-    key = services.throttle.factor_key(factor.method, row.user_id)
-    charge = services.throttle.spend(throttle.STEP_UP, attempt.source.address, now, account_key=key)
+    browser = _known_browser(services, row.user_id, attempt)
+    charge = _charge(services, row.user_id, factor.method, browser, attempt)
     if charge.wait:
         return refused(Refusal.THROTTLED, wait=charge.wait)
     with services.unit() as unit:
@@ -64,10 +65,30 @@ def answer(services: Services, pending: str, field: str, value: str, attempt: At
             return refused(Refusal.GONE)
         proof = None if charge.is_disabled else factor.verify(unit.connection, held.row.user_id, value, unit.now)
         if proof is None:
-            return _wrong(services, unit, held, charge, attempt.source)
+            return _wrong(services, unit, held, charge, browser, attempt.source)
         if proof.kind == RECOVERY:
             return _recover(services, unit, held, proof, charge, attempt.source)
         return _grant(services, unit, held, proof, charge, attempt)
+
+
+def _known_browser(services: Services, user_id: int, attempt: Attempt) -> Device | None:
+    if not attempt.device:
+        return None
+    with services.reading() as connection:
+        return devices.find(connection, attempt.device, user_id)
+
+
+def _charge(services: Services, user_id: int, method: str, browser: Device | None, attempt: Attempt) -> Charge:
+    """Charge a stranger to address and authenticator, a known browser to itself alone, as at the password (rule 4).
+
+    Without a method no authenticator is charged: the seed that a code confirms counts by itself.
+    """
+    counters, address, now = services.throttle, attempt.source.address, services.clock.now()
+    if browser is None:
+        key = counters.factor_key(method, user_id) if method else ""
+        return counters.spend(throttle.STEP_UP, address, now, account_key=key)
+    key = f"{counters.device_key(browser.id)}:{method}" if method else ""
+    return counters.spend(throttle.KNOWN_LOGIN, address, now, account_key=key, target=devices.target(attempt.device))
 
 
 def _find(services: Services, pending: str) -> SessionRow | None:
@@ -85,9 +106,13 @@ def _lock(services: Services, unit: Unit, pending: str, user_id: int, attempt: A
     return _Pending(row, user)
 
 
-def _wrong(services: Services, unit: Unit, held: _Pending, charge: Charge, source: Source) -> Refused:
+def _wrong(
+    services: Services, unit: Unit, held: _Pending, charge: Charge, browser: Device | None, source: Source
+) -> Refused:
     """Record a wrong answer; the fifth in a row ends the pending login (ASVS V6.6.2)."""
     unit.record(Event("login.failed", GUEST, held.row.user_id, source, outcome="refused"))
+    if browser is not None and charge.lockout and charge.lockout.total >= throttle.WRONG_BEFORE_DEMOTED:
+        devices.forget(unit.connection, browser.id)
     if charge.would_delay:
         unit.post(Letter("factor_failed", held.row.user_id, facts={"browser": source.agent}))
         services.sessions.store.drop_one(unit.connection, held.row.user_id, held.row.public_id)
@@ -107,7 +132,7 @@ def _grant(
     opening.end_previous(services, unit, attempt)
     is_known = bool(attempt.device) and devices.find(unit.connection, attempt.device, row.user_id) is not None
     welcomed = opening.welcome(unit, issued, attempt)
-    _settle_both_steps(services, unit, row.user_id, charge, attempt.source, is_known=is_known)
+    _settle_both_steps(services, unit, row, charge, is_known=is_known)
     opening.record_success(unit, held.user, issued, proofs, attempt.source)
     return welcomed
 
@@ -116,14 +141,12 @@ def _factors_shown(services: Services, row: SessionRow) -> tuple[Proof, ...]:
     return tuple(proof for proof in services.sessions.store.proofs_of(row) if proof.kind != RECOVERY)
 
 
-def _settle_both_steps(
-    services: Services, unit: Unit, user_id: int, charge: Charge, source: Source, *, is_known: bool
-) -> None:
+def _settle_both_steps(services: Services, unit: Unit, row: SessionRow, charge: Charge, *, is_known: bool) -> None:
     services.throttle.settle(unit.connection, charge, unit.now)
-    if not is_known:  # a known browser was charged to itself
-        earlier = services.throttle.earlier_login(user_id, source.address)
+    if not is_known:  # a known browser was charged to itself; another where it typed the password
+        earlier = services.throttle.earlier_login(row.user_id, row.address)
         services.throttle.settle(unit.connection, earlier, unit.now)
-    services.throttle.pardon(unit.connection, user_id, unit.now)
+    services.throttle.pardon(unit.connection, row.user_id, unit.now)
 
 
 # --- a lost factor --------------------------------------------------------------------------------------------
@@ -179,7 +202,7 @@ def replace_factor(services: Services, pending: str, code: str, attempt: Attempt
     factor, row = seeds.totp_of(services), _find(services, pending)
     if factor is None or row is None:
         return refused(Refusal.GONE)
-    charge = services.throttle.spend(throttle.STEP_UP, attempt.source.address, services.clock.now())
+    charge = _charge(services, row.user_id, "", _known_browser(services, row.user_id, attempt), attempt)
     if charge.wait:
         return refused(Refusal.THROTTLED, wait=charge.wait)
     with services.unit() as unit:

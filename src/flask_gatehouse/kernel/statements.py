@@ -6,7 +6,7 @@ several times what the driver does, and a login runs a dozen statements (measure
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sqlalchemy import exc
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Dialect
     from sqlalchemy.sql import Executable
-
-    from .database import Database
 
 
 class Compiled(NamedTuple):
@@ -117,12 +115,19 @@ def _told(compiled: Compiled, error: Exception, dialect: Dialect) -> Exception:
     return exc.DBAPIError.instance(compiled.sql, None, error, base, hide_parameters=True, dialect=dialect)
 
 
+class RunsHot(Protocol):
+    """What runs statements on the connection that a thread keeps: the database."""
+
+    def run_hot(self, sql: str, parameters: Any, *, is_write: bool) -> Any:
+        """Run one statement and return its cursor."""
+
+
 class HotStatement:
     """A statement compiled once. Made by `Database.prepare`."""
 
     __slots__ = ("_compiled", "_database")
 
-    def __init__(self, database: Database, compiled: Compiled) -> None:
+    def __init__(self, database: RunsHot, compiled: Compiled) -> None:
         self._database = database
         self._compiled = compiled
 

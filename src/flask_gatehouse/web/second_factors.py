@@ -112,6 +112,8 @@ def make_codes() -> ResponseReturnValue:
     """Make new recovery codes; they are shown once."""
     outcome = enrol.renew_codes(services(), present_identity(), here().source)
     if isinstance(outcome, Refused):
+        if outcome.reason is Refusal.THROTTLED:
+            return message(429, "No codes were made", outcome.text, wait=outcome.wait)
         return message(403 if outcome.field else 404, "No codes were made", outcome.text)
     return _codes(outcome)
 
