@@ -82,6 +82,9 @@ class Mailer:
                 server.starttls(context=ssl.create_default_context())
             if url.username:
                 server.login(url.username, url.password)
+        except smtplib.SMTPNotSupportedError as error:  # the server's set-up, and no fault of the mail
+            server.close()
+            raise ConnectionError("the server offers no STARTTLS, or no login") from error
         except BaseException:
             server.close()
             raise
