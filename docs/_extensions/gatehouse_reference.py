@@ -105,6 +105,7 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
         | {"*.count", "*.total", "*.ends_at", "*.blocked_until", "*.refunded_until", "*.hash", "*.mac"}
         | {"*.judging", "*.refused", "*.purge_at"}
         | {"*.sealed", "*.last_step", "*.slot", "*.used_at", "*.wrong", "*.must_verify"}
+        | {"*.credential_id", "*.public_key", "*.sign_count", "*.handle", "*.can_be_backed_up", "*.is_backed_up"}
     ),
     "plain": frozenset(
         {
@@ -117,6 +118,8 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
             "*.event_id",
             "*.name",
             "*.key_id",
+            "*.aaguid",
+            "*.transports",
         }
         | {
             "*.at",

@@ -35,7 +35,7 @@ from .kernel.errors import DatabaseUnavailableError, HashingBusyError, SetupErro
 from .kernel.identity import APP, FOREVER, Identity
 from .kernel.keys import KeyRing, new_secret
 from .kernel.schema import mirror
-from .web import blueprint
+from .web import blueprint, well_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -263,6 +263,7 @@ class Gatehouse:
         app.session_interface = GatehouseSessionInterface(wired, self._gate(app, wired))
         app.wsgi_app = HeaderLayer(GuardLayer(app.wsgi_app, app, wired), loaded.csp)  # type: ignore[method-assign]  # Flask's way to add a layer
         app.register_blueprint(blueprint(loaded), url_prefix=loaded.url_prefix or None)
+        well_known(app)
         _configure_flask_wtf(app, wired)
         _fill_templates(app, loaded)
         app.register_error_handler(DatabaseUnavailableError, _unavailable)

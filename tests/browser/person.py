@@ -81,6 +81,12 @@ class Demo:
             marks = ", ".join("?" * len(row))
             connection.execute(f"INSERT INTO gatehouse_event ({names}) VALUES ({marks})", row)  # noqa: S608 - names of ours
 
+    def count_events(self, kind: str) -> int:
+        """Count the events of a kind in the audit log."""
+        with closing(sqlite3.connect(self.database)) as connection:
+            rows = connection.execute("SELECT count(*) FROM gatehouse_event WHERE kind = ?", (kind,)).fetchall()
+        return int(rows[0][0])
+
     def end_delays(self) -> None:
         """Let the server's delays be over: what waiting would do."""
         with closing(sqlite3.connect(self.database)) as connection, connection:

@@ -302,6 +302,7 @@ def test_every_page_is_given_what_the_manual_says(config):
         for path in ("/admin/roles", "/admin/roles/admin"):
             root.get(path)
         alice.get("/admin")
+        alice.get("/account/security/passkeys")
         shown = Elements(alice.get("/account/security/totp").text)
         seed = parse_qs(urlsplit(next(a["href"] for a in shown.named("a") if a["href"].startswith("otpauth:"))).query)
         code = pyotp.TOTP(seed["secret"][0]).now()

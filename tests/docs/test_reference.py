@@ -170,11 +170,12 @@ def test_v7_1_2_the_documented_number_of_sessions_is_the_default():
 
 
 HELPERS = {
-    "opening.open_session": {"login._decide", "login.vouched"},
+    "opening.open_session": {"login._decide", "login.vouched", "passkey_login._decide"},
     "opening.pend": {"login._decide", "login.vouched"},
-    "second_step._grant": {"second_step.answer", "second_step.replace_factor"},
-    "step_up._renew": {"step_up._decide", "step_up.prove_factor"},
+    "second_step._grant": {"second_step.answer", "second_step._answer_by_passkey", "second_step.replace_factor"},
+    "step_up._renew": {"step_up._decide", "step_up.prove_factor", "step_up.prove_passkey"},
     "enrol._enrol": {"enrol.confirm_totp"},
+    "passkeys._go_on": {"passkeys.confirm"},
     "account._store": {"account.change_password"},
 }
 """Who alone calls what makes a session: `_decide` of login and step-up are the second halves of `begin` and `prove`."""
@@ -348,7 +349,7 @@ def test_v2_1_1_the_documented_examples_of_each_field_are_taken_and_refused():
 
 def test_v2_1_1_every_field_of_a_page_is_documented():
     web = flask_gatehouse.web
-    held = [*vars(web.forms).values(), *vars(web.console_forms).values()]
+    held = [*vars(web.forms).values(), *vars(web.console_forms).values(), *vars(web.factor_forms).values()]
     made = {form for form in held if inspect.isclass(form) and issubclass(form, web.forms.GatehouseForm)}
     with Flask("tests").test_request_context():
         names = {name for form in made for name in form()._fields}
@@ -458,7 +459,7 @@ def key_rows(heading: str) -> list[dict[str, str]]:
 
 def test_v11_1_1_every_purpose_of_the_key_ring_is_documented():
     listed = {row["purpose"].strip("`") for row in key_rows("Keys made from the root secret")}
-    assert first_arguments(r"(^|\.|_)(keys|self)\.(keys|mac|verify|digest)$|^Sealer$") == listed
+    assert first_arguments(r"(^|\.|_)(keys|self)\.(keys|macs?|verify|digest)$|^Sealer$") == listed
 
 
 def test_v13_1_4_every_secret_setting_has_an_owner_and_a_schedule():
@@ -477,7 +478,17 @@ def test_v11_1_4_every_algorithm_has_a_plan_for_its_end():
     assert re.search(r"due by the end\s+of 20\d\d", text)
 
 
-CRYPTO = ("hashlib", "hmac", "secrets", "argon2", "itsdangerous", "cryptography", "werkzeug.security", "jwt", "joserfc")
+CRYPTO = (
+    "hashlib",
+    "hmac",
+    "secrets",
+    "argon2",
+    "itsdangerous",
+    "cryptography",
+    "werkzeug.security",
+    "webauthn",
+    "jwt",
+)
 
 
 def test_v11_1_2_v11_1_3_every_use_of_cryptography_is_in_the_inventory():

@@ -142,7 +142,7 @@ def test_a_change_that_was_refused_is_not_told(home, told):
 def test_v6_3_7_63b_4_1_2_3_a_factor_that_is_added_or_removed_is_told(home, told):
     home.proven()
     done, _ = enrolled(home)
-    assert told() == ["A second factor was added"]
+    assert told() == ["A second factor was added", "New recovery codes were made"]
     identity = home.identity(done.issued.secret)
     assert isinstance(enrol.renew_codes(home.services, identity, HERE), tuple)
     assert told() == ["New recovery codes were made"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import passwords, users
+from flask_gatehouse.domain.factors import passkey_rows
 from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.errors import InvalidFieldError
 from flask_gatehouse.kernel.identity import ADMIN
@@ -138,6 +139,7 @@ def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
             return refused(Refusal.LAST_ADMIN)
         _, ended = revoke.everything_of(services, unit, user_id)
         passwords.forget(unit.connection, user_id)
+        passkey_rows.forget_all(unit.connection, user_id)
         services.throttle.unlock(unit.connection, user_id)
         for held in services.roles.grants_of(unit.connection, user_id, 0):
             services.roles.drop_grant(unit.connection, user_id, held.role)

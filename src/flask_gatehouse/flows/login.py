@@ -45,24 +45,16 @@ def begin(services: Services, name: str, password: str, attempt: Attempt) -> Iss
     Raises:
         DatabaseUnavailableError: nothing was opened.
     """
-    now = services.clock.now()
-    found = _look_up(services, name, attempt.device)
-    # Who is in a delay takes no place: else a flood at one account would keep others from theirs.
-    charge = _charge(services, found, attempt, now) if found.delayed_until > now else None
-    if charge is not None and charge.wait:
-        return _throttled(services, charge, attempt.source)
-    try:
-        with services.hasher.place(is_inside=found.device is not None) as place:
-            charge = charge or _charge(services, found, attempt, now)
-            if charge.wait:
-                return _throttled(services, charge, attempt.source)
-            checked = _check(services, place, found, charge, password)
-    except HashingBusyError:
-        if charge is not None:
-            services.throttle.give_back(charge, now)
-        return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
-    with services.unit() as unit:
-        outcome = _decide(services, unit, checked, attempt)
+    judged = _judge(services, _look_up(services, name, attempt.device), attempt, password)
+    if isinstance(judged, Refused):
+        return judged
+    if isinstance(judged, throttle.Charge):
+        outcome: Issued | FactorDue | MustReplace | Refused = _throttled(services, judged, attempt.source)
+        if judged.lockout is None:  # turned away without a new window
+            return outcome
+    else:
+        with services.unit() as unit:
+            outcome = _decide(services, unit, judged, attempt)
     tell_counted(services)
     return outcome
 
@@ -91,6 +83,25 @@ class _Checked:
     charge: Charge
     verdict: Verdict
     renewed: str | None
+
+
+def _judge(services: Services, found: _Found, attempt: Attempt, password: str) -> _Checked | Charge | Refused:
+    """Charge the attempt and hash; return the charge where it is to wait.
+
+    Who is in a delay takes no place in the pool: else a flood at one account would keep others from theirs.
+    """
+    now = services.clock.now()
+    charge = _charge(services, found, attempt, now) if found.delayed_until > now else None
+    if charge is not None and charge.wait:
+        return charge
+    try:
+        with services.hasher.place(is_inside=found.device is not None) as place:
+            charge = charge or _charge(services, found, attempt, now)
+            return charge if charge.wait else _check(services, place, found, charge, password)
+    except HashingBusyError:
+        if charge is not None:
+            services.throttle.give_back(charge, now)
+        return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
 
 
 def _look_up(services: Services, name: str, device: str) -> _Found:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import devices, passwords, throttle
 from flask_gatehouse.domain.audit import Event
-from flask_gatehouse.domain.factors import RECOVERY, offers
+from flask_gatehouse.domain.factors import RECOVERY, offers, passkey_challenges, passkey_rows
 from flask_gatehouse.domain.factors.challenges import Asked
 from flask_gatehouse.domain.factors.offers import Unconfirmed
+from flask_gatehouse.domain.factors.passkey_challenges import Bound
+from flask_gatehouse.domain.factors.passkey_rows import Doubt
 from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.identity import GUEST, Proof
 
-from . import opening, revoke, seeds
+from . import ceremonies, opening, revoke, seeds
 from .outcomes import FactorLost, Refusal, Refused, refused
 from .seeds import Offer
 
@@ -38,14 +40,41 @@ class _Pending:
     user: Credential
 
 
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a pending login may be answered with.
+
+    Attributes:
+        fields: form fields.
+        passkey: what the browser is to ask the user's passkeys, as JSON; `""` where they have none.
+    """
+
+    fields: frozenset[str] = frozenset()
+    passkey: str = ""
+
+
+def choices(services: Services, pending: str) -> Choices:
+    """Return what a pending login may be answered with; nothing where it has ended."""
+    row = _find(services, pending)
+    if row is None:
+        return Choices()
+    with services.reading() as connection:
+        fields = seeds.fields_of(services, connection, row.user_id)
+    return Choices(fields, ceremonies.ask(services, _bound(row)))
+
+
+def _bound(row: SessionRow) -> Bound:
+    return Bound(passkey_challenges.FACTOR, row.public_id, row.user_id)
+
+
 def answer(services: Services, pending: str, field: str, value: str, attempt: Attempt) -> Issued | FactorLost | Refused:
     """Answer the second factor of a pending login; burn the answer, then grant.
 
     Args:
         services: the app's services.
         pending: secret of the pending login.
-        field: `code` or `recovery_code`.
-        value: the answer as typed.
+        field: `code`, `recovery_code` or `passkey`.
+        value: the answer as typed, or as a passkey gave it.
         attempt: what comes along.
 
     Returns:
@@ -55,6 +84,8 @@ def answer(services: Services, pending: str, field: str, value: str, attempt: At
     factor = None if row is None else seeds.answering(services, field, row.user_id)
     if row is None or factor is None:
         return refused(Refusal.GONE)
+    if factor.method == ceremonies.PASSKEY:
+        return _answer_by_passkey(services, pending, row, value, attempt)
     browser = _known_browser(services, row.user_id, attempt)
     charge = _charge(services, row.user_id, factor.method, browser, attempt)
     if charge.wait:
@@ -68,7 +99,26 @@ def answer(services: Services, pending: str, field: str, value: str, attempt: At
             return _wrong(services, unit, held, charge, browser, attempt.source)
         if proof.kind == RECOVERY:
             return _recover(services, unit, held, proof, charge, attempt.source)
-        return _grant(services, unit, held, proof, charge, attempt)
+        return _grant(services, unit, held, (proof,), charge, attempt)
+
+
+def _answer_by_passkey(
+    services: Services, pending: str, row: SessionRow, text: str, attempt: Attempt
+) -> Issued | Refused:
+    """Answer by a passkey; nobody guesses a signature, so that no count of wrong ones is kept."""
+    charge = _charge(services, row.user_id, "", _known_browser(services, row.user_id, attempt), attempt)
+    if charge.wait:
+        return refused(Refusal.THROTTLED, wait=charge.wait)
+    shown = ceremonies.check(services, _bound(row), text)
+    with services.unit() as unit:
+        held = _lock(services, unit, pending, row.user_id, attempt)
+        if held is None:
+            return refused(Refusal.GONE)
+        proofs = shown if isinstance(shown, Doubt) else ceremonies.take(unit, shown)
+        if isinstance(proofs, Doubt):
+            ceremonies.record_doubt(unit, Event("login.failed", GUEST, row.user_id, attempt.source), proofs)
+            return refused(Refusal.CREDENTIALS)
+        return _grant(services, unit, held, proofs, charge, attempt)
 
 
 def _known_browser(services: Services, user_id: int, attempt: Attempt) -> Device | None:
@@ -120,10 +170,10 @@ def _wrong(
 
 
 def _grant(
-    services: Services, unit: Unit, held: _Pending, proof: Proof, charge: Charge, attempt: Attempt
+    services: Services, unit: Unit, held: _Pending, shown: tuple[Proof, ...], charge: Charge, attempt: Attempt
 ) -> Issued | Refused:
     row = held.row
-    proofs = (*_factors_shown(services, row), proof)
+    proofs = (*_factors_shown(services, row), *shown)
     issued = services.sessions.rotate(
         unit.connection, row, unit.now, proofs=proofs, epoch=held.user.epoch, data=attempt.data
     )
@@ -212,6 +262,8 @@ def replace_factor(services: Services, pending: str, code: str, attempt: Attempt
         confirmed = offers.confirm(unit.connection, factor, _asked(held.row), code, unit.now)
         if isinstance(confirmed, Unconfirmed):
             return seeds.unconfirmed(confirmed)
+        if not factor.enrolled(unit.connection, held.row.user_id):  # then it is the passkeys that are lost
+            passkey_rows.forget_all(unit.connection, held.row.user_id)
         factor.enrol(unit.connection, held.row.user_id, confirmed.seed, confirmed.step, unit.now)
         epoch, ended = revoke.everything_of(services, unit, held.row.user_id, but=held.row.public_id)
         detail: dict[str, object] = {"method": factor.method, "replaced": True, "sessions_ended": list(ended)}
@@ -219,4 +271,4 @@ def replace_factor(services: Services, pending: str, code: str, attempt: Attempt
         unit.post(Letter("factor_enrolled", held.user.user_id, facts={"browser": attempt.source.agent}))
         unit.record(Event("factor.enrolled", actor, held.user.user_id, attempt.source, detail=detail))
         proof = Proof(factor.method, unit.now, factor.kind)
-        return _grant(services, unit, _Pending(held.row, replace(held.user, epoch=epoch)), proof, charge, attempt)
+        return _grant(services, unit, _Pending(held.row, replace(held.user, epoch=epoch)), (proof,), charge, attempt)

@@ -77,6 +77,11 @@ def has_factor(services: Services, connection: Connection, user_id: int) -> bool
     return bool(outstanding(connection, services.factors, user_id))
 
 
+def fields_of(services: Services, connection: Connection, user_id: int) -> frozenset[str]:
+    """Return the form fields by which a user may answer for a second factor; none where none is enrolled."""
+    return frozenset(factor.field for factor in outstanding(connection, services.factors, user_id))
+
+
 def unconfirmed(why: Unconfirmed) -> Refused:
     """Return the refusal of a code that confirmed nothing."""
     if why is Unconfirmed.GONE:

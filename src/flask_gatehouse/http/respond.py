@@ -35,6 +35,7 @@ DATA_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 
 STATUS = {
     Refusal.CREDENTIALS: 401,
+    Refusal.UNVERIFIED: 401,
     Refusal.THROTTLED: 429,
     Refusal.BUSY: 503,
     Refusal.FIELD: 422,
@@ -142,6 +143,11 @@ def done(target: str, status_program: int = 200, **data: object) -> Response:
     if status_program == 204:  # noqa: PLR2004 - No Content
         return Response(status=204)
     return _data({"next": target, **data}, status_program, "application/json")
+
+
+def data(body: dict[str, object]) -> Response:
+    """Answer with data alone, whoever asks."""
+    return _data(body, 200, "application/json")
 
 
 def answered(template: str, data: dict[str, object], **context: object) -> Response:

@@ -58,9 +58,13 @@ class KeyRing:
         """Return the HMAC-SHA-256 of the data under the present key of the purpose."""
         return hmac.digest(self.keys(purpose)[0], data, "sha256")
 
+    def macs(self, purpose: str, data: bytes) -> list[bytes]:
+        """Return the HMAC-SHA-256 of the data under each key of the purpose, the present one first."""
+        return [hmac.digest(key, data, "sha256") for key in self.keys(purpose)]
+
     def verify(self, purpose: str, data: bytes, mac: bytes) -> bool:
         """Tell whether the MAC was made by the present or a fallback key, in constant time (ASVS V11.2.4)."""
-        matches = [hmac.compare_digest(hmac.digest(key, data, "sha256"), mac) for key in self.keys(purpose)]
+        matches = [hmac.compare_digest(made, mac) for made in self.macs(purpose, data)]
         return any(matches)
 
     def digest(self, purpose: str, text: str) -> str:

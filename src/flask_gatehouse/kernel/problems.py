@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -208,9 +209,20 @@ def doubts(settings: Settings, *, relaxed: bool) -> Iterator[Problem]:
     for name, (most, shown) in LONGEST.items():
         if getattr(settings, name) > most:
             yield Problem(PREFIX + name.upper(), f"longer than a session or proof should count: set {shown} or less")
+    if "passkeys" in settings.features and settings.origins and not any(map(_has_name, settings.origins)):
+        text = "addresses alone, for which browsers make no passkeys: name the site, as https://app.example"
+        yield Problem(f"{PREFIX}ORIGINS", text)
     if settings.session_idle > settings.session_absolute:
         text = "longer than GATEHOUSE_SESSION_ABSOLUTE, so that no session ever ends for it: set less"
         yield Problem(f"{PREFIX}SESSION_IDLE", text)
+
+
+def _has_name(origin: str) -> bool:
+    try:
+        ipaddress.ip_address(urlsplit(origin).hostname or "")
+    except ValueError:
+        return True
+    return False
 
 
 def advice(settings: Settings, config: Mapping[str, object], *, relaxed: bool) -> Iterator[Problem]:

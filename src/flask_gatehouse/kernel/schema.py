@@ -34,7 +34,7 @@ from .errors import SchemaOutdatedError, SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-REVISION = "0004"
+REVISION = "0005"
 VERSION_TABLE = "gatehouse_version"
 PREFIX = "gatehouse_"
 
@@ -259,6 +259,39 @@ challenge = Table(
     Index("ix_gatehouse_challenge_user_id", "user_id"),
     Index("ix_gatehouse_challenge_expires_at", "expires_at"),
     comment="what a session was asked and has not answered yet, for one purpose each",
+)
+
+passkey = Table(
+    "gatehouse_passkey",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("user_id", Id, ForeignKey("gatehouse_user.id", ondelete="CASCADE"), nullable=False),
+    Column("credential_id", LargeBinary(1023), nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("sign_count", BigInteger, nullable=False),
+    Column("aaguid", String(36), nullable=False),
+    Column("transports", String(120), nullable=False),
+    Column("handle", LargeBinary(64), nullable=False),
+    Column("name", String(80), nullable=False),
+    Column("can_be_backed_up", Boolean, nullable=False),
+    Column("is_backed_up", Boolean, nullable=False),
+    Column("mac", LargeBinary(32), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger),
+    Index("ix_gatehouse_passkey_user_id", "user_id"),
+    sqlite_autoincrement=True,
+    comment="passkeys: public keys of authenticators; nothing in it logs anybody in",
+)
+
+passkey_answer = Table(
+    "gatehouse_passkey_answer",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("ix_gatehouse_passkey_answer_expires_at", "expires_at"),
+    sqlite_with_rowid=False,
+    comment="challenges that a passkey has answered, until they would have run out",
 )
 
 event = Table(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flask import request
 from flask_wtf import FlaskForm
 from wtforms import BooleanField, EmailField, Field, PasswordField, StringField
-from wtforms.validators import EqualTo, InputRequired, StopValidation, ValidationError
+from wtforms.validators import EqualTo, InputRequired, StopValidation
 
 from flask_gatehouse.kernel.text import has_control
 
@@ -139,48 +139,6 @@ class LoginForm(GatehouseForm):
     username = Line("Login name", [InputRequired(MISSING)], render_kw=NAME)
     password = Secret("Password", [InputRequired(MISSING)], render_kw=PRESENT)
     remember = BooleanField("Keep me logged in on this browser")
-
-
-class FactorForm(GatehouseForm):
-    """`/login/factor`: one of the two."""
-
-    code = Once("Code", render_kw=CODE)
-    recovery_code = Once("Recovery code", render_kw=PLAIN)
-
-    def answer(self) -> tuple[str, str]:
-        """Return the field that was filled in, and what stands there."""
-        return ("code", self.code.data) if self.code.data else ("recovery_code", self.recovery_code.data)
-
-    def validate_recovery_code(self, field: Line) -> None:
-        """Ask for one answer, not none.
-
-        Raises:
-            ValidationError: both fields are empty.
-        """
-        if not field.data and not self.code.data:
-            raise ValidationError(MISSING)
-
-
-class ReauthenticateForm(GatehouseForm):
-    """`/reauthenticate`: one of the two."""
-
-    password = Secret("Password", render_kw=PRESENT)
-    code = Once("Code", render_kw=CODE)
-
-    def validate_password(self, field: Secret) -> None:
-        """Ask for one proof, not none.
-
-        Raises:
-            ValidationError: both fields are empty.
-        """
-        if not field.data and not self.code.data:
-            raise ValidationError(MISSING)
-
-
-class CodeForm(GatehouseForm):
-    """`/account/security/totp`."""
-
-    code = Once("Code", [InputRequired(MISSING)], render_kw=CODE)
 
 
 class NewPasswordForm(GatehouseForm):

@@ -34,7 +34,9 @@ from .rules import (
     FIRSTS_KEY,
     FORGOT,
     KNOWN_LOGIN,
+    KNOWN_PASSKEY,
     LOGIN,
+    PASSKEY,
     REGISTER,
     RESET,
     SECOND,
@@ -66,7 +68,9 @@ __all__ = [
     "DENIAL",
     "FORGOT",
     "KNOWN_LOGIN",
+    "KNOWN_PASSKEY",
     "LOGIN",
+    "PASSKEY",
     "REGISTER",
     "RESET",
     "STEP_UP",
@@ -98,7 +102,7 @@ class Charge:
         would_delay: whether this attempt, should it be wrong, starts a delay.
         account_key: the account counter that was charged, `""` for none.
         window_keys: the address counters that were charged.
-        lockout: the account counter after the charge.
+        lockout: the account counter after the charge, or as it refused one.
     """
 
     wait: int = 0
@@ -221,9 +225,9 @@ class Throttle:
     ) -> Charge:
         lockout = charge_account(connection, key, now, is_kept=not key.startswith((NAME, _DEVICE)))
         if lockout.is_refused:
-            if rule.is_judged:
-                judged(connection, window_keys, now)
-            return Charge(wait=lockout.blocked_until - now)
+            # people inside share an address: what their own delay refuses uses up nothing of it; at the door it does
+            judged(connection, window_keys, now, refunded=0 if rule.is_judged else 1)
+            return Charge(wait=lockout.blocked_until - now, lockout=lockout)
         return Charge(
             is_disabled=lockout.is_disabled(rule.wrong_before_disabled),
             would_delay=lockout.blocked_until > now,
@@ -261,18 +265,17 @@ class Throttle:
 
     def unlock(self, connection: Connection, user_id: int) -> None:
         """Zero a user's counters: an administrator, a command or a completed reset."""
-        clear_account(connection, self.account_key(user_id, ""))
-        self._clear_own(connection, user_id)
+        for key in (self.account_key(user_id, ""), *self._own_keys(user_id)):
+            clear_account(connection, key)
 
     def pardon(self, connection: Connection, user_id: int, now: Instant) -> None:
         """Zero a user's counters after a full login, save a running delay: else each would give guessers five more."""
-        clear_rested(connection, self.account_key(user_id, ""), now)
-        self._clear_own(connection, user_id)
+        for key in (self.account_key(user_id, ""), *self._own_keys(user_id)):
+            clear_rested(connection, key, now)
 
-    def _clear_own(self, connection: Connection, user_id: int) -> None:
-        clear_account(connection, self.inside_key(user_id))
-        for method in self._methods:
-            clear_account(connection, self.factor_key(method, user_id))
+    def _own_keys(self, user_id: int) -> Iterator[str]:
+        yield self.inside_key(user_id)
+        yield from (self.factor_key(method, user_id) for method in self._methods)
 
     def lockout_of(self, connection: Connection, user_id: int) -> Lockout:
         """Return a user's counter of wrong passwords as it stands."""

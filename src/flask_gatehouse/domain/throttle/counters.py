@@ -9,6 +9,8 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Integer,
+    String,
+    and_,
     bindparam,
     case,
     delete,
@@ -19,6 +21,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy import cast as sql_cast
 
 from flask_gatehouse.kernel.schema import counter
 from flask_gatehouse.kernel.statements import Statement
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 CLOSED_AT_ONCE = 20
 USER = "user:"
 """Begins the key of a user's counter."""
+ASIDE = "!"
+"""Stands in the key of a window that has ended, between what it counted and when, until it has been told."""
 SEEN = "seen>"
 """Begins the key of a failure that is recorded once a window and counted after that."""
 
@@ -48,7 +53,7 @@ _AT_UNTIL: ColumnElement[int] = bindparam("at_until", type_=BigInteger)
 _REFUNDED: ColumnElement[int] = bindparam("at_refunded", type_=Integer)
 _REFUSE = Statement(
     update(counter)
-    .where(_AT_KEY)
+    .where(_AT_KEY, counter.c.ends_at > _AT_NOW)
     .values(refused=counter.c.refused + 1)
     .returning(counter.c.count, counter.c.ends_at, counter.c.judging, counter.c.refused)
 )
@@ -71,6 +76,11 @@ _IS_REFUND_DUE = (
 )
 _JUDGE = _judging(_REFUNDED)
 _JUDGE_RIGHT = _judging(case((_IS_REFUND_DUE, 1), else_=0))
+_SET_ASIDE = Statement(
+    update(counter)
+    .where(_AT_KEY, counter.c.ends_at <= _AT_NOW)
+    .values(key=counter.c.key + ASIDE + sql_cast(counter.c.ends_at, String))
+)
 _DELAY = Statement(update(counter).where(_AT_KEY).values(blocked_until=_AT_UNTIL))
 _FIND_LOCKOUT = Statement(select(counter.c.count, counter.c.total, counter.c.blocked_until).where(_AT_KEY))
 _ZERO = update(counter).where(_AT_KEY).values(count=0, total=0, blocked_until=0)
@@ -156,8 +166,11 @@ def charge_window(
     taken = _CHARGE_WINDOW.row(connection, {**new, "w_now": now, "w_limit": limit})
     if taken is not None:
         return WindowCharge(*taken)
-    [refused] = _REFUSE.rows(connection, {"at_key": key})
-    return WindowCharge(*refused)
+    refused = _REFUSE.row(connection, {"at_key": key, "at_now": now})
+    if refused is not None:
+        return WindowCharge(*refused)
+    _SET_ASIDE.write(connection, {"at_key": key, "at_now": now})  # it has ended, and is not told yet (rule 28)
+    return charge_window(connection, key, limit, length, now, is_judged=is_judged)
 
 
 def _charging_window(dialect: str) -> Any:
@@ -166,11 +179,12 @@ def _charging_window(dialect: str) -> Any:
     grown: dict[str, ColumnElement[Any]] = {name: counter.c[name] for name in new}
     grown |= {"count": counter.c.count + 1, "judging": counter.c.judging + judging}
     has_ended = counter.c.ends_at <= bindparam("w_now")
+    is_told = and_(counter.c.refused == 0, or_(counter.c.count <= 1, ~counter.c.key.startswith(SEEN)))
     statement = insert_for(dialect, counter).values({**_NOTHING, **new, "key": bindparam("w_key")})
     return statement.on_conflict_do_update(
         index_elements=[counter.c.key],
         set_={name: case((has_ended, value), else_=grown[name]) for name, value in new.items()},
-        where=or_(has_ended, counter.c.count < bindparam("w_limit")),
+        where=case((has_ended, is_told), else_=counter.c.count < bindparam("w_limit")),
     ).returning(counter.c.count, counter.c.ends_at, counter.c.judging)
 
 
