@@ -12,8 +12,8 @@ from flask_login import current_user
 from flask_wtf.csrf import generate_csrf
 
 from . import features, migrations
-from .domain import audit, passwords, policy, roles, sessions, throttle
-from .flows import register
+from .domain import audit, mail, passwords, policy, roles, sessions, throttle
+from .flows import post, register
 from .flows.services import Services
 from .http import respond
 from .http.context import WIRED, Wired
@@ -23,6 +23,7 @@ from .http.gate import Gate
 from .http.guard import GuardLayer
 from .http.headers import HeaderLayer
 from .http.labels import Label, as_label
+from .http.letters import Letters
 from .http.origin import Origins
 from .http.rights import can
 from .http.routes import Openings, RouteRow, RouteTable
@@ -293,7 +294,7 @@ class Gatehouse:
         on = features.switched_on(loaded.features, keys)
         factors = (*self._factors, *(factor for feature in on for factor in feature.factors))
         methods = tuple(factor.method for factor in factors)
-        return Services(
+        services = Services(
             settings=loaded,
             clock=self.clock,
             keys=keys,
@@ -306,8 +307,13 @@ class Gatehouse:
             audit=audit.AuditLog(keys),
             policy=self._policy,
             freshness=policy.Freshness(micros(loaded.fresh), micros(loaded.admin_fresh)),
+            mailer=mail.Mailer(loaded.mail_url, loaded.mail_sender),
+            postman=mail.Postman(),
+            writer=Letters(app, loaded.origins, app.config["APPLICATION_ROOT"]),
             factors=factors,
         )
+        services.postman.employ(lambda: post.work(services))
+        return services
 
     def _make_ready(self, app: Flask, wired: Wired, table: RouteTable) -> bool:
         """Check everything once before the first request; False: the app refuses to serve."""
@@ -327,6 +333,8 @@ class Gatehouse:
         held = wired.services
         with held.reading() as connection:
             held.hasher.imitate(passwords.sample_digests(connection))
+        if held.mailer.is_on:
+            held.postman.wake()  # what a process that ended left behind
         return True
 
 

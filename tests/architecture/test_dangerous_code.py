@@ -69,7 +69,7 @@ CRYPTOGRAPHY = {
         "kernel/sealing.py",
     ),
     "cryptography": ("kernel/sealing.py",),
-    "ssl": (),
+    "ssl": ("domain/mail/transport.py",),
 }
 # Statements with names that the file itself holds: connection pragmas, the table of Alembic's revision.
 WRITES_OWN_SQL = ("kernel/engine.py", "migrations/__init__.py")

@@ -17,7 +17,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "dark": {"color_scheme": "dark"},
     "phone": {"viewport": {"width": 375, "height": 740}, "is_mobile": True, "has_touch": True},
 }
-GUEST_PAGES = ("/", "/login", "/register", "/reset-password/gone")
+GUEST_PAGES = ("/", "/login", "/register", "/forgot-password", "/reset-password/gone", "/verify-email/gone")
 OWN_PAGES = (
     *(
         "/protected",

@@ -27,6 +27,8 @@ WELL = {
     "MAX_CONTENT_LENGTH": 1_000_000,
     "GATEHOUSE_ARGON2": "19456,2,1",
     "GATEHOUSE_TRUSTED_PROXIES": "10.0.0.0/8",
+    "GATEHOUSE_MAIL_URL": "smtps://mail.example",
+    "GATEHOUSE_MAIL_SENDER": "no-reply@app.example",
 }
 BARE = ("protected", "protected_async", "change")
 Case = Callable[[Commands], Iterator[None]]
@@ -244,7 +246,11 @@ def test_routes_without_a_label_are_named(make_app):
         ({"GATEHOUSE_SESSION_ABSOLUTE": "30m"}, "setting", "GATEHOUSE_SESSION_IDLE", {"GATEHOUSE_SESSION_IDLE": "30m"}),
         ({"GATEHOUSE_ADMIN_IDLE": "61m"}, "setting", "GATEHOUSE_ADMIN_IDLE", {"GATEHOUSE_ADMIN_IDLE": "60m"}),
         ({"GATEHOUSE_FRESH": "61m"}, "setting", "GATEHOUSE_FRESH", {"GATEHOUSE_FRESH": "60m"}),
-        ({"GATEHOUSE_MAIL_URL": "console:"}, "setting", "GATEHOUSE_MAIL_URL", {"GATEHOUSE_MAIL_URL": ""}),
+        ({"GATEHOUSE_MAIL_URL": "console:"}, "unsafe-setting", "GATEHOUSE_MAIL_URL", {}),
+        ({"GATEHOUSE_MAIL_URL": "smtp://mail.example?starttls=never"}, "setting", "GATEHOUSE_MAIL_URL", {}),
+        ({"GATEHOUSE_MAIL_SENDER": ""}, "unsafe-setting", "GATEHOUSE_MAIL_SENDER", {}),
+        ({"GATEHOUSE_MAIL_URL": ""}, "advised-setting", "GATEHOUSE_MAIL_URL", {}),
+        ({"GATEHOUSE_MAIL_URL": "", "GATEHOUSE_LOGIN_NAME": "both"}, "unsafe-setting", "GATEHOUSE_LOGIN_NAME", {}),
         (
             {"GATEHOUSE_SECRET_KEY_FALLBACKS": SECRET},
             "advised-setting",

@@ -27,6 +27,7 @@ COMMANDS = {
     "db": {"current", "upgrade"},
     "demo": set(),
     "init": set(),
+    "mail": {"flush"},
     "role": {"create", "delete", "edit", "grant", "list", "show", "withdraw"},
     "routes": set(),
     "session": {"list", "revoke"},

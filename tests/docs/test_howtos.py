@@ -23,7 +23,7 @@ from flask_gatehouse.flows import reset_password
 from flask_gatehouse.kernel.identity import CLI
 from tests.docs import pages, shell
 from tests.support import SOURCE, databases
-from tests.support.people import Elements
+from tests.support.people import Elements, confirming_link
 from tests.support.visitor import csrf_token, submit
 
 PASSWORD = "correct horse battery"
@@ -279,11 +279,14 @@ def test_every_page_is_given_what_the_manual_says(config):
         gate.create_user("root", PASSWORD, roles=["admin"])
         gate.create_user("alice", PASSWORD)
         link = reset_password.make_link(gate.services(app), CLI, "alice")
+        confirm = confirming_link(gate.services(app), "alice")
     guest, root, alice = app.test_client(), app.test_client(), app.test_client()
     log_in(root, "root")
     log_in(alice, "alice")
     with template_rendered.connected_to(note, app):
         for path in ("/login", "/register", f"/reset-password/{link}", "/reset-password/ended"):
+            guest.get(path)
+        for path in ("/forgot-password", f"/verify-email/{confirm}"):
             guest.get(path)
         for path in ("/reauthenticate", "/account", "/account/password", "/account/security", "/account/sessions"):
             alice.get(path)

@@ -504,7 +504,7 @@ def test_v11_1_2_v11_1_3_every_use_of_cryptography_is_in_the_inventory():
     assert used == listed
 
 
-def test_v13_1_1_the_package_speaks_to_nothing_but_its_database():
+def test_v13_1_1_the_package_speaks_to_nothing_but_its_database_and_the_mail_server():
     clients = ("urllib.request", "http.client", "requests", "httpx", "smtplib", "socket", "ssl", "ftplib", "asyncio")
     found = [
         f"{module.path}: {name}"
@@ -512,7 +512,8 @@ def test_v13_1_1_the_package_speaks_to_nothing_but_its_database():
         for name, _ in imports(module.tree)
         if any(name == client or name.startswith(f"{client}.") for client in clients)
     ]
-    assert found == ["demo/command.py: socket"]  # the demo listens
+    mail = [f"domain/mail/transport.py: {name}" for name in ("smtplib", "ssl")]
+    assert sorted(found) == ["demo/command.py: socket", *mail]  # the demo listens
 
 
 # --- pages and Python names --------------------------------------------------------------------------------
@@ -555,6 +556,8 @@ def test_the_lives_of_links_and_temporary_passwords_are_as_documented():
     rows = {row["secret"]: row for row in key_rows("Secrets made for others")}
     minutes = {tokens.life_of(profile) // tokens.MINUTE for profile in ("default", "strict")}
     assert {int(found) for found in re.findall(r"\d+", rows["one-time link"]["lives"])} == minutes
+    hours = number(rows["link that confirms an address"]["lives"])
+    assert timedelta(hours=hours) == timedelta(microseconds=tokens.VERIFY_MICROS)
     hours = number(rows["temporary password"]["lives"])
     assert timedelta(hours=hours) == timedelta(microseconds=reset_password.TEMPORARY_MICROS)
     assert timedelta(days=31).total_seconds() == guest.GUEST_SECONDS

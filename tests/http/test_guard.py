@@ -139,7 +139,13 @@ def test_rule_07_without_a_place_to_hash_strangers_are_turned_away_uncharged_and
     assert guess(stranger, "alice", **OTHER).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/login", "/register", "/reset-password/x", "/reauthenticate", "/account/password"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/login", "/register", "/reset-password/x", "/reauthenticate", "/account/password"),
+        *("/forgot-password", "/verify-email/x"),
+    ],
+)
 def test_rule_06_every_endpoint_that_hashes_is_judged_by_the_url_map(app, path):
     adapter = app.url_map.bind("localhost")
     assert adapter.match(path, method="POST")[0] in RULES

@@ -352,6 +352,7 @@ def test_v8_2_1_every_page_of_gatehouse_is_guarded_as_written_here(build):
         "gatehouse.end_other_sessions": "login, fresh",
         "gatehouse.end_session": "login, fresh",
         "gatehouse.factor": "public",
+        "gatehouse.forgot_password": "public",
         "gatehouse.login": "public",
         "gatehouse.login_by_passkey": "public",
         "gatehouse.make_recovery_codes": "login, fresh within 0:05:00",
@@ -370,6 +371,7 @@ def test_v8_2_1_every_page_of_gatehouse_is_guarded_as_written_here(build):
         "gatehouse.static": "public (static files)",
         "static": "public (static files)",
         "gatehouse.totp": "login, fresh within 0:05:00",
+        "gatehouse.verify_email": "public",
     }
     assert {row.endpoint: row.requirement_text for row in gate_of(app).route_table(app)} == written
 

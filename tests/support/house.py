@@ -74,6 +74,18 @@ class House:
         new = register.NewUser(name, password, email)
         return register.create(self.services, new, roles, APP).id
 
+    def proven(self, name: str = "alice", email: str = "", **told: Any) -> int:
+        """Make a user whose address, `NAME@example.org` unless told, is verified; return the id."""
+        address = email or f"{name}@example.org"
+        user_id = self.person(name, email=address, **told)
+        with self.services.database.unit() as connection:
+            assert users.verify_email(connection, user_id, address)
+        return user_id
+
+    def rest(self) -> bool:
+        """Wait until all mail that is due was tried."""
+        return self.services.postman.rest(30)
+
     def log_in(
         self, name: str = "alice", password: str = PASSWORD, *, address: str = HERE.address, **attempt: Any
     ) -> LoginOutcome:
@@ -186,6 +198,7 @@ def build(url: str, *, clock: FrozenClock | None = None, factors: Iterable[Facto
 
 def close(house: House) -> None:
     """Give back the connections of a house."""
+    house.services.postman.retire(30)
     databases.close(house.app)
 
 

@@ -110,6 +110,8 @@ OF_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "GATEHOUSE_ARGON2": ("V11.4.2", "63B-3.1.1.2-22"),
     "GATEHOUSE_PASSWORD_MIN": ("V6.2.1", "63B-3.1.1.2-01"),
     "GATEHOUSE_THROTTLE": ("V6.3.1", "63B-3.2.2-1"),
+    "GATEHOUSE_MAIL_URL": ("V6.3.7", "V12.3.1", "63B-4.2.3-1"),
+    "GATEHOUSE_LOGIN_NAME": ("V6.3.8",),
     "GATEHOUSE_FIRST_USER_ADMIN": ("V6.3.2",),
     "WTF_CSRF_ENABLED": ("V3.5.1",),
     "WTF_CSRF_FIELD_NAME": ("V3.5.1",),

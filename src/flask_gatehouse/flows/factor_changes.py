@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from flask_gatehouse.domain import passwords
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.factors import outstanding
+from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.identity import Actor, Identity, Source
 from flask_gatehouse.kernel.keys import secret_digest
 
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
     from .services import Services, Unit
 
+TOLD = {
+    "factor.enrolled": "factor_enrolled",
+    "factor.removed": "factor_removed",
+    "recovery_codes.made": "recovery_codes_made",
+}
+"""Kind of event → the mail that tells of it."""
 PROVE_OTHER = "Prove your password again first: a factor is not removed on its own word."
 
 
@@ -65,6 +72,8 @@ def forget_spare_codes(services: Services, unit: Unit, user_id: int) -> None:
 
 
 def record(unit: Unit, kind: str, identity: Identity, source: Source, **detail: object) -> None:
-    """Record what somebody did to their own factors."""
+    """Record what somebody did to their own factors, and tell them by mail what matters (ASVS 6.3.7)."""
     actor = Actor.of(identity)
+    if kind in TOLD:
+        unit.post(Letter(TOLD[kind], identity.user_id, facts={"browser": source.agent}))
     unit.record(Event(kind, actor, identity.user_id, source, identity.session_id, detail=detail))

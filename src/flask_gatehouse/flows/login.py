@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flask_gatehouse.domain import devices, passwords, throttle, tokens, users
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.factors import outstanding
+from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError, HashingBusyError
 from flask_gatehouse.kernel.identity import APP, GUEST, KNOWS, SYSTEM, Actor, Identity, Proof, Source
@@ -105,7 +106,7 @@ def _judge(services: Services, found: _Found, attempt: Attempt, password: str) -
 
 def _look_up(services: Services, name: str, device: str) -> _Found:
     glance, counters = services.database.glance(), services.throttle
-    credential = passwords.find_credential(glance, users.name_key(name))
+    credential = passwords.find_credential(glance, users.login_key(name, services.settings.login_name))
     user_id = credential.user_id if credential else None
     known = devices.find(glance, device, user_id) if device else None
     key = counters.device_key(known.id) if known else counters.account_key(user_id, name)
@@ -210,6 +211,8 @@ def _failed(services: Services, unit: Unit, checked: _Checked, source: Source) -
     _record_failure(unit, noted, Event("login.failed", GUEST, user_id, source, outcome="refused", detail=detail))
     if charge.would_delay and noted in {throttle.Noted.FIRST, throttle.Noted.REPEATED}:
         unit.record(Event("login.delayed", GUEST, user_id, source, outcome="refused", detail=detail))
+    if charge.lockout is not None and charge.lockout.is_told:
+        unit.post(Letter("locked_out", user_id))  # for an unknown name it is the same statement, and no mail
     services.throttle.judge(unit.connection, charge, unit.now)
     return refused(Refusal.CREDENTIALS)
 
@@ -222,9 +225,7 @@ def _replace_temporary(
     services.throttle.settle(unit.connection, charge, unit.now)
     secret = tokens.issue_link(
         unit.connection,
-        tokens.RESET_PASSWORD,
-        credential.user_id,
-        credential.epoch,
+        tokens.Terms(tokens.RESET_PASSWORD, credential.user_id, credential.epoch),
         now=unit.now,
         ends_at=unit.now + tokens.life_of(services.settings.profile),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import devices, passwords, throttle, tokens, users
 from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.errors import HashingBusyError, InvalidFieldError
 from flask_gatehouse.kernel.identity import Actor, Source
 from flask_gatehouse.kernel.keys import secret_digest
@@ -36,7 +37,10 @@ def make_link(services: Services, actor: Actor, name: str, reason: str = "") -> 
         if found is None or not found.is_active:
             return refused(Refusal.NOT_FOUND)
         secret = tokens.issue_link(
-            unit.connection, tokens.RESET_PASSWORD, found.id, found.epoch, now=unit.now, ends_at=unit.now + life
+            unit.connection,
+            tokens.Terms(tokens.RESET_PASSWORD, found.id, found.epoch),
+            now=unit.now,
+            ends_at=unit.now + life,
         )
         unit.record(Event("password.reset_link", actor, found.id, detail={"reason": reason} if reason else {}))
         return secret
@@ -56,6 +60,7 @@ def make_temporary(services: Services, actor: Actor, name: str, reason: str = ""
         revoke.all_within(services, unit, actor, found.id, reason, Source())
         passwords.store(unit.connection, found.id, digest, unit.now, temporary_until=unit.now + TEMPORARY_MICROS)
         services.throttle.unlock(unit.connection, found.id)
+        unit.post(Letter("password_changed", found.id))
         unit.record(Event("password.temporary", actor, found.id, detail={"reason": reason} if reason else {}))
         return temporary
 
@@ -118,13 +123,14 @@ def _store(services: Services, unit: Unit, chosen: _Chosen, source: Source, show
     user_id = chosen.user_id
     stored = passwords.lock_credential(unit.connection, user_id)  # before the link: in one order everywhere
     consumed = tokens.consume_link(unit.connection, tokens.RESET_PASSWORD, chosen.secret, unit.now)
-    if consumed is None or stored is None or not stored.is_active or stored.epoch != consumed[1]:
+    if consumed is None or stored is None or not stored.is_active or stored.epoch != consumed.epoch:
         return refused(Refusal.GONE)
     passwords.store(unit.connection, user_id, chosen.digest, unit.now)
     _, ended = revoke.everything_of(services, unit, user_id)
     if device:
         devices.welcome(unit.connection, shown, device, user_id, unit.now)
     services.throttle.unlock(unit.connection, user_id)
+    unit.post(Letter("password_changed", user_id, facts={"browser": source.agent}))
     detail: dict[str, object] = {"sessions_ended": list(ended)}
     unit.record(Event("password.reset", Actor(user_id, stored.username), user_id, source, detail=detail))
     return user_id

@@ -12,6 +12,7 @@ from flask_gatehouse.domain.factors.challenges import Asked
 from flask_gatehouse.domain.factors.offers import Unconfirmed
 from flask_gatehouse.domain.factors.passkey_challenges import Bound
 from flask_gatehouse.domain.factors.passkey_rows import Doubt
+from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.identity import GUEST, Proof
 
 from . import ceremonies, opening, revoke, seeds
@@ -163,6 +164,7 @@ def _wrong(
     if browser is not None and charge.lockout and charge.lockout.total >= throttle.WRONG_BEFORE_DEMOTED:
         devices.forget(unit.connection, browser.id)
     if charge.would_delay:
+        unit.post(Letter("factor_failed", held.row.user_id, facts={"browser": source.agent}))
         services.sessions.store.drop_one(unit.connection, held.row.user_id, held.row.public_id)
     return refused(Refusal.CREDENTIALS)
 
@@ -209,6 +211,7 @@ def _recover(
         return refused(Refusal.GONE)
     services.throttle.settle(unit.connection, charge, unit.now)
     unit.record(Event("login.recovered", opening.actor_of(held.user), held.user.user_id, source))
+    unit.post(Letter("recovery_code_used", held.user.user_id, facts={"browser": source.agent}))
     return FactorLost(pending)
 
 
@@ -265,6 +268,7 @@ def replace_factor(services: Services, pending: str, code: str, attempt: Attempt
         epoch, ended = revoke.everything_of(services, unit, held.row.user_id, but=held.row.public_id)
         detail: dict[str, object] = {"method": factor.method, "replaced": True, "sessions_ended": list(ended)}
         actor = opening.actor_of(held.user)
+        unit.post(Letter("factor_enrolled", held.user.user_id, facts={"browser": attempt.source.agent}))
         unit.record(Event("factor.enrolled", actor, held.user.user_id, attempt.source, detail=detail))
         proof = Proof(factor.method, unit.now, factor.kind)
         return _grant(services, unit, _Pending(held.row, replace(held.user, epoch=epoch)), (proof,), charge, attempt)

@@ -36,10 +36,12 @@ RULES: dict[str, Rule] = {
     "gatehouse.login": throttle.LOGIN,
     "gatehouse.register": throttle.REGISTER,
     "gatehouse.reset_password": throttle.RESET,
+    "gatehouse.forgot_password": throttle.FORGOT,
+    "gatehouse.verify_email": throttle.VERIFY,
     "gatehouse.reauthenticate": throttle.STEP_UP,
     "gatehouse.password": throttle.CHANGE,
 }
-"""Endpoint that hashes → what it is charged to."""
+"""Endpoint that hashes, or that mail leads to or comes from → what it is charged to."""
 FROM_OUTSIDE = frozenset({"gatehouse.login", "gatehouse.register", "gatehouse.reset_password"})
 """Those of strangers; people inside have a place in the pool that is kept for them."""
 

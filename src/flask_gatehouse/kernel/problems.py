@@ -115,8 +115,16 @@ def _own(settings: Settings, *, testing: bool) -> Iterator[Problem]:
         yield Problem("GATEHOUSE_TRUSTED_PROXIES", text)
     if not SHORTEST_PASSWORD <= settings.password_min <= LONGEST_MINIMUM:
         yield Problem("GATEHOUSE_PASSWORD_MIN", f"must be {SHORTEST_PASSWORD} to {LONGEST_MINIMUM}")
-    if settings.login_name != "username":
-        yield Problem("GATEHOUSE_LOGIN_NAME", "needs verified e-mail addresses, not in this release: set username")
+    yield from _mail(settings)
+
+
+def _mail(settings: Settings) -> Iterator[Problem]:
+    if settings.login_name != "username" and not settings.mail_url:
+        text = "addresses are verified by mail, and none is sent: set GATEHOUSE_MAIL_URL, or username"
+        yield Problem("GATEHOUSE_LOGIN_NAME", text)
+    if settings.mail_url.is_readable and settings.mail_url.password:
+        text = "sends its password without TLS off loopback: remove starttls=never, or use smtps://"
+        yield Problem("GATEHOUSE_MAIL_URL", text)
 
 
 def _outside_debug_and_tests(settings: Settings) -> Iterator[Problem]:
@@ -125,12 +133,24 @@ def _outside_debug_and_tests(settings: Settings) -> Iterator[Problem]:
         yield Problem("GATEHOUSE_ORIGINS", "missing: set where the app is served, such as https://app.example")
     if settings.profile == "strict":
         yield from _looser_than_strict(settings)
+    yield from _mail_from_elsewhere(settings)
     if settings.throttle == "off":
         yield Problem("GATEHOUSE_THROTTLE", "off outside debug and tests: remove it")
     for name in ("session_idle", "session_absolute", "admin_idle", "fresh", "remember"):
         value = getattr(settings, name)
         if value < MINUTE and (value or name == "fresh"):  # of the others 0 is refused everywhere, or means none
             yield Problem(PREFIX + name.upper(), "under a minute outside debug and tests: set 60 or more")
+
+
+def _mail_from_elsewhere(settings: Settings) -> Iterator[Problem]:
+    if settings.mail_url.scheme in {"smtp", "smtps"} and not settings.mail_sender:
+        yield Problem(
+            "GATEHOUSE_MAIL_SENDER", "missing: set the address that mail is from, such as no-reply@app.example"
+        )
+    is_far = any(not is_loopback(urlsplit(origin).netloc) for origin in settings.origins)
+    if settings.mail_url.scheme == "console" and is_far:
+        text = "console: prints links that open accounts: set smtps://user:password@host"
+        yield Problem("GATEHOUSE_MAIL_URL", text)
 
 
 def _secrets(settings: Settings) -> Iterator[Problem]:
@@ -178,9 +198,11 @@ def doubts(settings: Settings, *, relaxed: bool) -> Iterator[Problem]:
         settings: the settings.
         relaxed: `app.debug or app.testing`.
     """
-    for name in ("valkey_url", "mail_url", "mail_sender"):
-        if getattr(settings, name):
-            yield Problem(PREFIX + name.upper(), "not used by this release: remove it")
+    if settings.valkey_url:
+        yield Problem(f"{PREFIX}VALKEY_URL", "not used by this release: remove it")
+    if settings.mail_url.is_readable:
+        text = "mail with links that open accounts leaves this machine without TLS: remove starttls=never"
+        yield Problem(f"{PREFIX}MAIL_URL", text)
     if settings.first_user_admin and not relaxed:
         text = "made for the demo: remove it, and run gatehouse init --admin NAME"
         yield Problem(f"{PREFIX}FIRST_USER_ADMIN", text)
@@ -211,6 +233,9 @@ def advice(settings: Settings, config: Mapping[str, object], *, relaxed: bool) -
         config: the Flask app's config.
         relaxed: `app.debug or app.testing`.
     """
+    if not settings.mail_url:
+        text = "not set: nobody gets a link for a forgotten password by mail, or hears of changes to their account"
+        yield Problem(f"{PREFIX}MAIL_URL", text)
     if settings.secret_key_fallbacks:
         text = "old secrets still verify: remove them 31 days after the rotation, or at once if they leaked"
         yield Problem(f"{PREFIX}SECRET_KEY_FALLBACKS", text)

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy import (
@@ -68,6 +69,9 @@ user = Table(
     Column("state", String(16), nullable=False, default=ACTIVE),
     Column("epoch", Integer, nullable=False, default=0),
     Column("created_at", BigInteger, nullable=False),
+    Column("email_key", String(254)),
+    Column("must_verify", Boolean, nullable=False, default=False, server_default=false()),
+    Index("ix_gatehouse_user_email_key", "email_key", unique=True),
     CheckConstraint("state IN ('active', 'suspended', 'closed')", name="state"),
     sqlite_autoincrement=True,
     comment="users; the id is never reused",
@@ -194,8 +198,27 @@ link = Table(
     Column("epoch", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+    Column("address", String(254), nullable=False, default="", server_default=text("''")),
     Index("ix_gatehouse_link_user_id", "user_id"),
     comment="one-time links; only the digest of the secret is stored",
+)
+
+mail = Table(
+    "gatehouse_mail",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("template", String(32), nullable=False),
+    Column("user_id", Id, ForeignKey("gatehouse_user.id", ondelete="CASCADE")),
+    Column("address", String(254), nullable=False),
+    Column("detail", Text, nullable=False, default=""),
+    Column("due_at", BigInteger, nullable=False),
+    Column("sending_until", BigInteger, nullable=False, default=0),
+    Column("tries", Integer, nullable=False, default=0),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_gatehouse_mail_user_id", "user_id"),
+    Index("ix_gatehouse_mail_due_at", "due_at"),
+    sqlite_autoincrement=True,
+    comment="mail that waits to be sent; no secret is in it: a link is made when its mail is sent",
 )
 
 totp = Table(

@@ -8,7 +8,7 @@ from flask import Blueprint
 
 from flask_gatehouse.kernel.clock import as_text
 
-from . import account, admin, admin_audit, admin_roles, admin_sessions, login, passkeys, second_factors
+from . import account, admin, admin_audit, admin_roles, admin_sessions, login, mailed, passkeys, second_factors
 from .browsers import browser_name
 from .shown import BIGGEST_ID
 
@@ -29,7 +29,9 @@ PAGES: tuple[tuple[str, str, RouteCallable], ...] = (
     ("/login", "login", login.log_in),
     ("/login/factor", "factor", login.answer_factor),
     ("/reauthenticate", "reauthenticate", login.reauthenticate),
+    ("/forgot-password", "forgot_password", mailed.forgot),
     ("/reset-password/<token>", "reset_password", login.choose_password),
+    ("/verify-email/<token>", "verify_email", mailed.verify),
     ("/account/password", "password", account.change_password),
     ("/account/security/totp", "totp", second_factors.totp_page),
     ("/account/security/passkeys", "passkeys", passkeys.passkeys_page),

@@ -157,6 +157,12 @@ class RegisterForm(NewPasswordForm):
     code = Line("Code of the first administrator", render_kw=CODE)
 
 
+class RegisterWithAddressForm(RegisterForm):
+    """`/register` where an e-mail address may be typed to log in; where nothing else is, there is no `username`."""
+
+    email = Address("E-mail", [InputRequired(MISSING)], render_kw={"autocomplete": "email"})
+
+
 class ChangePasswordForm(NewPasswordForm):
     """`/account/password`."""
 

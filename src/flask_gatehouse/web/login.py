@@ -35,21 +35,27 @@ if TYPE_CHECKING:
     from flask_gatehouse.domain.sessions import Issued
 
 WRONG_CODE = "This is not the code that the program printed."
+LOGIN_NAMES = {"username": "Login name", "both": "Login name or e-mail address", "email": "E-mail address"}
+"""`GATEHOUSE_LOGIN_NAME` → what the field of the login page is called."""
 WRONG_ANSWER = "This code is wrong, used or out of date."
 WRONG_PASSKEY = "This passkey was not taken. Try again, or use another way."
 NOT_YOURS = "This is not your password."
 ENDED_TITLE = "This link has ended"
-ENDED = "It was used, or has run out. Ask an administrator for a new one."
+ENDED = "It was used, or has run out, or something has changed since. Ask for a new one."
 
 
 @public
 def register_page() -> ResponseReturnValue:
     """Make a user of the one who asks; nobody is logged in."""
-    form = forms.RegisterForm.of_request()
+    login_name = services().settings.login_name
+    kind = forms.RegisterForm if login_name == "username" else forms.RegisterWithAddressForm
+    form = kind.of_request()
+    if login_name == "email":
+        del form.username
     is_first, is_here = _is_first_admin_open(), is_direct_loopback(request.environ)
     if not is_first or is_here:
         del form.code
-    context: dict[str, Any] = {"is_first": is_first, **password_help()}
+    context: dict[str, Any] = {"is_first": is_first, "login_name": login_name, **password_help()}
     if request.method != "POST":
         return page("register.html", form=form, **context)
     if not form.validate():
@@ -58,11 +64,15 @@ def register_page() -> ResponseReturnValue:
     if code and not _is_right_code(code):
         form.code.errors = [WRONG_CODE]
         return invalid(form, "register.html", **context)
-    new = register.NewUser(form.username.data, form.password.data, form.email.data or None)
+    name = form.username.data if "username" in form else ""
+    new = register.NewUser(name, form.password.data, form.email.data or None)
     may_claim = is_first and (is_here or bool(code))
     outcome = register.register(services(), new, here().source, may_claim=may_claim)
     if isinstance(outcome, Refused):
         return refused(outcome, "register.html", form=form, **context)
+    if login_name != "username":
+        flash(f"A link was mailed to {form.email.data}: open it to confirm your address, then log in.", "info")
+        return done(url_for("gatehouse.login"), 201)
     flash("Registered. Please log in.", "success")
     return done(url_for("gatehouse.login"), 201, id=outcome.id, username=outcome.username)
 
@@ -83,6 +93,7 @@ def _is_right_code(code: str) -> bool:
 def log_in() -> ResponseReturnValue:
     """Check name and password and open a session."""
     form = forms.LoginForm.of_request()
+    form.username.label.text = LOGIN_NAMES[services().settings.login_name]
     context = _login_context()
     if request.method != "POST":
         return page("login.html", form=form, **context)

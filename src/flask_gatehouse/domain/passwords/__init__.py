@@ -52,6 +52,7 @@ class Credential:
     Attributes:
         digest: None when the user has no password.
         temporary_until: set when the password must be replaced at login, and dies then.
+        must_verify: whether there is no login before the e-mail address is confirmed.
     """
 
     user_id: int
@@ -60,17 +61,20 @@ class Credential:
     epoch: int
     digest: str | None
     temporary_until: Instant | None
+    must_verify: bool
 
     @property
     def is_active(self) -> bool:
         """Whether the user may log in."""
-        return self.state == ACTIVE
+        return self.state == ACTIVE and not self.must_verify
 
 
 _QUERY = select(
-    user.c.id, user.c.username, user.c.state, user.c.epoch, password.c.digest, password.c.temporary_until
+    *(user.c.id, user.c.username, user.c.state, user.c.epoch, password.c.digest, password.c.temporary_until),
+    user.c.must_verify,
 ).select_from(user.outerjoin(password, password.c.user_id == user.c.id))
 _BY_NAME = Statement(_QUERY.where(user.c.username_key == bindparam("at_name")))
+_BY_EMAIL = Statement(_QUERY.where(user.c.email_key == bindparam("at_name")))
 _BY_ID = Statement(_QUERY.where(user.c.id == bindparam("at_id")))
 _LOCK = Statement(
     select(user.c.id)
@@ -81,8 +85,12 @@ _LOCK = Statement(
 
 
 def find_credential(connection: Connection | Glance, name_key: str | None) -> Credential | None:
-    """Return user and digest by name key; an impossible name costs the same statement."""
-    row = _BY_NAME.row(connection, {"at_name": name_key or ""})
+    """Return user and digest by name key, or by the key of a verified address, which alone holds an `@`.
+
+    A name or address that nobody can have costs the same statement.
+    """
+    statement = _BY_EMAIL if name_key and "@" in name_key else _BY_NAME
+    row = statement.row(connection, {"at_name": name_key or ""})
     return None if row is None else Credential(*row)
 
 

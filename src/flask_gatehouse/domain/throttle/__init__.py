@@ -27,10 +27,12 @@ from .counters import (
     settle,
 )
 from .rules import (
+    ADDRESS,
     CHANGE,
     DENIAL,
     FIRSTS,
     FIRSTS_KEY,
+    FORGOT,
     KNOWN_LOGIN,
     KNOWN_PASSKEY,
     LOGIN,
@@ -41,6 +43,7 @@ from .rules import (
     STEP_UP,
     STILL_JUDGED,
     TOLD_KEY,
+    VERIFY,
     WINDOW,
     WRONG_BEFORE_DEMOTED,
     Rule,
@@ -60,8 +63,10 @@ if TYPE_CHECKING:
     from flask_gatehouse.kernel.statements import Glance
 
 __all__ = [
+    "ADDRESS",
     "CHANGE",
     "DENIAL",
+    "FORGOT",
     "KNOWN_LOGIN",
     "KNOWN_PASSKEY",
     "LOGIN",
@@ -69,6 +74,7 @@ __all__ = [
     "REGISTER",
     "RESET",
     "STEP_UP",
+    "VERIFY",
     "WINDOW",
     "WRONG_BEFORE_DEMOTED",
     "Charge",

@@ -27,7 +27,7 @@ from flask_gatehouse.kernel.schema import counter
 from flask_gatehouse.kernel.statements import Statement
 from flask_gatehouse.kernel.upsert import insert_for, insert_into
 
-from .rules import STILL_JUDGED, STREAK_LIFE, WRONG_BEFORE_DISABLED, delay_after
+from .rules import STILL_JUDGED, STREAK_LIFE, WRONG_BEFORE_DELAY, WRONG_BEFORE_DISABLED, delay_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -138,6 +138,11 @@ class Lockout:
     def answers_no_more(self) -> bool:
         """Whether the next attempt will not be judged, as it stands."""
         return self.total >= WRONG_BEFORE_DISABLED
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the user hears of this attempt, should it be wrong: it begins the delays, or disables."""
+        return self.wrong == WRONG_BEFORE_DELAY or self.total == WRONG_BEFORE_DISABLED
 
     def is_disabled(self, most: int = WRONG_BEFORE_DISABLED) -> bool:
         """Tell whether the count of wrong answers was reached before this attempt."""

@@ -56,6 +56,11 @@ REGISTER = Rule("register")
 STEP_UP = Rule("step-up", per_address=60)
 CHANGE = Rule("change", per_address=60)
 RESET = Rule("reset")
+FORGOT = Rule("forgot", per_target=3)
+"""Links for a forgotten password; the target is what was typed, somebody's or not."""
+VERIFY = Rule("verify")
+ADDRESS = Rule("address", per_target=3)
+"""Mails that are to verify an address; the target is the address, whoever names it."""
 DENIAL = Rule("denied", per_target=20)
 """Refusals of one user that are recorded one by one; the next says that more follow."""
 FIRSTS = Rule("firsts", per_target=100)
