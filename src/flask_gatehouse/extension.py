@@ -13,6 +13,7 @@ from flask_wtf.csrf import generate_csrf
 
 from . import features, migrations
 from .domain import audit, mail, passwords, policy, roles, sessions, throttle
+from .domain.passwords import breached
 from .flows import post, register
 from .flows.services import Services
 from .http import respond
@@ -301,6 +302,7 @@ class Gatehouse:
             database=database,
             hasher=passwords.Hasher(loaded.argon2, passwords.HashingPool(), loaded.pepper),
             password_rules=passwords.PasswordRules(loaded.password_min, _context_words(app)),
+            stolen_passwords=breached.list_of(loaded.breached_passwords),
             sessions=sessions.Sessions(store, life, loaded.session_protection, loaded.max_sessions),
             roles=self._roles,
             throttle=throttle.Throttle(database, keys, is_on=loaded.throttle == "on", methods=methods),

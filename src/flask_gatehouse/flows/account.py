@@ -14,6 +14,7 @@ from flask_gatehouse.kernel.keys import secret_digest
 
 from . import revoke
 from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field, refused_value
+from .stolen import STOLEN, is_stolen
 
 if TYPE_CHECKING:
     from flask_gatehouse.domain.passwords import Credential, Hashing
@@ -45,6 +46,9 @@ def change_password(
         return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
     if isinstance(checked, Refused):
         return checked
+    if checked.digest and is_stolen(services, new):
+        services.throttle.give_back(checked.charge, services.clock.now())
+        return refused_value("password", STOLEN)
     return _store(services, identity, secret, checked, source)
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from flask_gatehouse.domain import mail, passwords, throttle, users
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.mail import Letter
-from flask_gatehouse.kernel.errors import HashingBusyError, InvalidFieldError, NameTaken
+from flask_gatehouse.kernel.errors import HashingBusyError, InvalidFieldError, NameTaken, WeakPassword
 from flask_gatehouse.kernel.identity import ADMIN, Actor, Source
 from flask_gatehouse.kernel.keys import new_public_id
 
 from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field, refused_value
+from .stolen import STOLEN, is_stolen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,6 +73,8 @@ def register(services: Services, new: NewUser, source: Source, *, may_claim: boo
         return refused_field(error)
     except HashingBusyError:
         return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
+    if is_stolen(services, new.password):
+        return refused_value("password", STOLEN)
     with services.unit() as unit:
         created = users.create(unit.connection, new.name, new.email or None, unit.now, must_verify=is_by_mail)
         if created is None:
@@ -124,6 +127,8 @@ def create(services: Services, new: NewUser, roles: Iterable[str], actor: Actor,
         HashingBusyError: the hashing pool is full.
     """
     digest = services.hasher.hash(_require(services, new), is_inside=True)
+    if is_stolen(services, new.password):
+        raise WeakPassword(STOLEN)
     with services.unit() as unit:
         services.roles.lock_admins(unit.connection)  # no role is deleted between the look and the grant
         keys = [services.roles.require(unit.connection, role) for role in roles]

@@ -14,7 +14,8 @@ from flask_gatehouse.kernel.identity import Actor, Source
 from flask_gatehouse.kernel.keys import secret_digest
 
 from . import revoke
-from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field
+from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field, refused_value
+from .stolen import STOLEN, is_stolen
 
 if TYPE_CHECKING:
     from .services import Services, Unit
@@ -106,6 +107,8 @@ def complete(
         return refused_field(error)
     except HashingBusyError:
         return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
+    if is_stolen(services, password):
+        return refused_value("password", STOLEN)
     with services.unit() as unit:
         return _store(services, unit, _Chosen(found.user_id, secret, digest), source, shown, device)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from flask_gatehouse.domain.audit import AuditLog, Event
     from flask_gatehouse.domain.mail import Letter, Mailer, Postman, Writer
     from flask_gatehouse.domain.passwords import Hasher, PasswordRules
+    from flask_gatehouse.domain.passwords.breached import StolenPasswords
     from flask_gatehouse.domain.policy import Freshness, Policy
     from flask_gatehouse.domain.roles import Roles
     from flask_gatehouse.domain.sessions import Sessions
@@ -61,6 +62,7 @@ class Services:
     database: Database
     hasher: Hasher
     password_rules: PasswordRules
+    stolen_passwords: StolenPasswords
     sessions: Sessions
     roles: Roles
     throttle: Throttle

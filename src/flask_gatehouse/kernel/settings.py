@@ -84,6 +84,12 @@ class Settings:
         "people register without a name; with either nobody logs in before the address is confirmed.",
     )
     password_min: int = _setting(parsing.whole, 8, "Shortest password, in characters (code points).", strict=15)
+    breached_passwords: str = _setting(
+        parsing.breached_passwords,
+        "",
+        "List of stolen passwords that new ones are compared with: a file of sorted SHA-1 digests, or the `https://` "
+        "address of a service, to which the first five digits are added (`…/range/`). Empty: none is asked.",
+    )
     argon2: tuple[int, int, int] = _setting(
         parsing.argon2, (19456, 2, 1), "Argon2id cost `m,t,p` (KiB, passes, lanes).", strict=(47104, 2, 1)
     )

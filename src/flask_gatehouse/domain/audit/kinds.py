@@ -45,6 +45,7 @@ KINDS: Mapping[str, str] = {
     "step_up.failed": "A repeated proof failed.",
     "password.changed": "A user changed the password; all other sessions ended.",
     "password.change_failed": "A password change named a wrong present password.",
+    "password.unasked": "The list of stolen passwords could not be asked about a new password; it was taken.",
     "password.rehashed": "A digest was renewed at login with the present scheme and cost.",
     "password.forgotten": "A link to choose a new password was asked for, for somebody or for nobody.",
     "password.reset_link": "A link to choose a new password was made.",

@@ -139,7 +139,10 @@ def _read(answer: IO[bytes]) -> bytes:
     return found
 
 
-def list_of(setting: str) -> NoList | ListFile | ListService:
+StolenPasswords = NoList | ListFile | ListService
+
+
+def list_of(setting: str) -> StolenPasswords:
     """Return the list that a setting names: nothing, a path, or an address.
 
     Raises:
