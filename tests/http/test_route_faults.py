@@ -329,6 +329,7 @@ def test_v8_2_1_every_page_of_gatehouse_is_guarded_as_written_here(build):
         "gatehouse.account": "login",
         "gatehouse.activity": "login",
         "gatehouse.admin": "login, permission users:read",
+        "gatehouse.data": "login, fresh",
         "gatehouse.admin_audit": "login, permission audit:read",
         "gatehouse.admin_audit_verify": "login, permission audit:read, fresh",
         "gatehouse.admin_create_role": "login, permission roles:edit, fresh",

@@ -150,6 +150,14 @@ def data(body: dict[str, object]) -> Response:
     return _data(body, 200, "application/json")
 
 
+def download(name: str, body: dict[str, object]) -> Response:
+    """Answer with a file of JSON, which a browser saves; `name` is ASCII without quotes."""
+    response = _data(body, 200, "application/json")
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
 def answered(template: str, data: dict[str, object], **context: object) -> Response:
     """Answer a question that a form asked: a page that tells it, or data for a program."""
     return _data(data, 200, "application/json") if wants_program() else page(template, 200, **context)

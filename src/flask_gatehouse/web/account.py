@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from flask import flash, request, url_for
 
 from flask_gatehouse.domain import users
-from flask_gatehouse.flows import account, revoke
+from flask_gatehouse.flows import account, own_data, revoke
 from flask_gatehouse.flows.outcomes import Refused
 from flask_gatehouse.http.context import here, services, wired
 from flask_gatehouse.http.flask_login import leave, renew
 from flask_gatehouse.http.labels import fresh_login_required, login_required
-from flask_gatehouse.http.respond import done, invalid, message, page, refused
+from flask_gatehouse.http.respond import done, download, invalid, message, page, refused
 
 from . import forms
 from .shown import BIGGEST_ID, PER_PAGE, PUBLIC_ID, own_entry, password_help, present_identity
@@ -53,6 +53,15 @@ def change_email() -> ResponseReturnValue:
         return done(url_for("gatehouse.account"), 202, asked=outcome.address)
     flash("Your e-mail address is saved." if outcome else "Your e-mail address is removed.", "success")
     return done(url_for("gatehouse.account"), email=outcome)
+
+
+@fresh_login_required
+def take_data() -> ResponseReturnValue:
+    """Hand over everything that is stored about the user, as a file of JSON."""
+    outcome = own_data.collect(services(), present_identity(), here().source)
+    if isinstance(outcome, Refused):
+        return message(429, "Not made", outcome.text, wait=outcome.wait)
+    return download(f"{present_identity().username}.json", outcome)
 
 
 @login_required

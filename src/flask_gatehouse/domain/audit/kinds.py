@@ -15,6 +15,7 @@ KINDS: Mapping[str, str] = {
     "user.unlocked": "A user's counters of wrong passwords were zeroed.",
     "user.closed": "A user was closed for good; all sessions ended.",
     "user.email_asked": "A user named an e-mail address that counts once it is confirmed.",
+    "user.data_taken": "A user downloaded what is stored about them.",
     "user.email_changed": "The e-mail address was changed.",
     "user.email_verified": "An e-mail address was confirmed by the link that was mailed there.",
     "admin.claimed": "The first administrator's claim was spent.",

@@ -1,0 +1,131 @@
+"""All that is stored about a user, for the user: no secret, no digest, and nobody else's whereabouts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flask_gatehouse.domain import devices, passwords, throttle, users
+from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.domain.factors import passkey_rows
+from flask_gatehouse.kernel.clock import as_text
+from flask_gatehouse.kernel.identity import Actor, Identity, Source
+
+from . import seeds
+from .outcomes import Refusal, Refused, refused
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from flask_gatehouse.domain.audit import Entry
+    from flask_gatehouse.kernel.clock import Instant
+
+    from .services import Services
+
+EVENTS_AT_MOST = 10_000
+_PAGE = 500
+
+
+def collect(services: Services, identity: Identity, source: Source) -> dict[str, Any] | Refused:
+    """Return everything that is stored about a user, as it is written to JSON; the deed is recorded.
+
+    Args:
+        services: the app's services.
+        identity: who asks, about themselves.
+        source: where the request comes from.
+    """
+    user_id, now = identity.user_id, services.clock.now()
+    charge = services.throttle.spend(throttle.CHANGE, source.address, now, target=f"data:{user_id}")
+    if charge.wait:  # each time is a row of the log for ever, and a walk through ten thousand others
+        return refused(Refusal.THROTTLED, wait=charge.wait)
+    with services.unit() as unit:
+        unit.record(Event("user.data_taken", Actor.of(identity), user_id, source, identity.session_id))
+    with services.reading() as connection:
+        return {
+            "made_at": as_text(now),
+            "user": _user(connection, identity),
+            "roles": [
+                {"role": one.role, "granted_at": as_text(one.granted_at), "until": _text(one.until_at)}
+                for one in services.roles.grants_of(connection, user_id, now)
+            ],
+            "second_factors": _factors(services, connection, user_id),
+            "sessions": _sessions(services, connection, identity, now),
+            "known_browsers": [
+                {"known_since": as_text(one.created_at), "last_login_at": as_text(one.seen_at)}
+                for one in devices.of_user(connection, user_id)
+            ],
+            "events": _events(services, connection, user_id),
+        }
+
+
+def _text(at: Instant | None) -> str | None:
+    return None if at is None else as_text(at)
+
+
+def _user(connection: Connection, identity: Identity) -> dict[str, Any]:
+    stored = users.find(connection, identity.user_id)
+    if stored is None:
+        msg = "a user whose session lives has no row"
+        raise RuntimeError(msg)
+    return {
+        "id": stored.id,
+        "username": stored.username,
+        "email": stored.email,
+        "is_email_verified": stored.is_email_verified,
+        "registered_at": as_text(stored.created_at),
+        "password_chosen_at": _text(passwords.find_changed_at(connection, stored.id)),
+    }
+
+
+def _factors(services: Services, connection: Connection, user_id: int) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    totp, codes = seeds.totp_of(services), seeds.codes_of(services)
+    if totp and (times := totp.times(connection, user_id)):
+        found.append({"method": "totp", "enrolled_at": as_text(times[0]), "last_used_at": _text(times[1])})
+    for key in passkey_rows.of_user(connection, user_id):
+        used = {"enrolled_at": as_text(key.created_at), "last_used_at": _text(key.used_at)}
+        found.append({"method": "passkey", "name": key.name, **used})
+    if codes and (left := codes.left(connection, user_id)):
+        found.append({"method": "recovery_codes", "left": left})
+    return found
+
+
+def _sessions(services: Services, connection: Connection, identity: Identity, now: Instant) -> list[dict[str, Any]]:
+    live = services.sessions.live_of_user(connection, identity.user_id, now, is_admin=identity.is_admin)
+    return [
+        {
+            "id": one.public_id,
+            "is_present": one.public_id == identity.session_id,
+            "began_at": as_text(one.created_at),
+            "last_seen_at": as_text(one.seen_at),
+            "address": one.address,
+            "browser": one.agent,
+        }
+        for one in live
+    ]
+
+
+def _events(services: Services, connection: Connection, user_id: int) -> list[dict[str, Any]]:
+    """Return the newest events about a user; where an administrator was when they acted is not the user's."""
+    found: list[Entry] = []
+    before = 0
+    while len(found) < EVENTS_AT_MOST:
+        page = services.audit.search(connection, user_id=user_id, before=before, limit=_PAGE)
+        found += page
+        if len(page) < _PAGE:
+            break
+        before = page[-1].id
+    return [_event(one, user_id) for one in found]
+
+
+def _event(entry: Entry, user_id: int) -> dict[str, Any]:
+    told = {"at": _moment(entry.at), "event": entry.kind, "outcome": entry.outcome}
+    if entry.actor_id in {None, user_id}:
+        return {**told, "address": entry.address, "browser": entry.agent}
+    return {**told, "by": "an administrator"}
+
+
+def _moment(at: Instant) -> str | int:
+    try:
+        return as_text(at)
+    except (OverflowError, ValueError):  # somebody at the database's own prompt may have written any number
+        return at
