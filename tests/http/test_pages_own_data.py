@@ -16,7 +16,7 @@ def taken(client, **headers):
     return client.post("/account/data", data={"csrf_token": token}, headers=headers)
 
 
-def test_v14_2_6_a_user_gets_all_that_is_stored_about_them_and_no_secret(make_app):
+def test_a_user_gets_all_that_is_stored_about_them_and_no_secret(make_app):
     app = make_app()
     client = newcomer(app, "alice")
     newcomer(app, "bob")
