@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 import random
 import re
 import statistics
@@ -221,6 +222,7 @@ def filled(console: Console, folder: Path, url: str, users: int) -> Stall:
         with database.unit() as connection:
             Roles().add_grant(connection, ADMIN, "admin", Clock().now(), by=None, until_at=None)
         fill.history(database, AuditLog(KeyRing(SECRET)), users, tick)
+    os.sync()  # else the first requests would share the disk with what filling left to be written
     return Stall(folder, url, users)
 
 
