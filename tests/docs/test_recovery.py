@@ -17,7 +17,7 @@ from flask_gatehouse.domain import passwords
 from flask_gatehouse.kernel import schema
 from tests.cli.conftest import PASSWORD, Commands
 from tests.docs import pages, shell
-from tests.support import databases
+from tests.support import databases, phones
 from tests.support.apps import SECRET
 from tests.support.visitor import submit
 
@@ -31,6 +31,7 @@ SECTIONS = [
     "There is no administrator any more",
     "A backup was put back",
     "The secret key is lost",
+    "The second factor is lost",
     "Somebody else was in",
 ]
 Site = Callable[..., Commands]
@@ -42,7 +43,7 @@ def site(make_app, tmp_path) -> Site:
     url = f"sqlite:///{tmp_path / 'instance' / 'gatehouse.sqlite3'}"
 
     def build(secret: str = SECRET) -> Commands:
-        return Commands(make_app(SECRET_KEY=secret, GATEHOUSE_DATABASE_URL=url))
+        return Commands(make_app(SECRET_KEY=secret, GATEHOUSE_DATABASE_URL=url, **phones.ON))
 
     return build
 
@@ -184,6 +185,14 @@ def test_after_a_backup_was_put_back_nothing_of_its_day_is_left_open(site, run, 
     assert not is_admin(again.app, "bob")
 
 
+def test_v6_5_6_a_lost_second_factor_is_reset_from_the_shell(run, tmp_path):
+    phones.enrol(run.services, 1)
+    assert not is_admin(run.app, "alice")  # a code is due
+    follow(run, SECTIONS[6], tmp_path)
+    assert is_admin(run.app, "alice")
+    assert [event["detail"]["reason"] for event in run.events("factor.reset")] == ["no phone, no codes; known by sight"]
+
+
 def test_rule_27_with_a_new_secret_key_people_get_in_and_the_log_goes_on(site, run, tmp_path):
     assert is_admin(run.app, "alice")
     before = run.json("audit", "verify")["head"]
@@ -211,7 +220,7 @@ def test_whoever_was_in_is_out_and_the_owner_gets_in_again(run, tmp_path):
     run.create("carol", "--role", "admin")  # the last administrator is suspended by nobody
     thief = run.app.test_client()
     submit(thief, "/login", username="alice", password=PASSWORD)
-    printed = follow(run, SECTIONS[6], tmp_path)
+    printed = follow(run, SECTIONS[7], tmp_path)
     assert thief.get("/protected").status_code == 302
     path = "/" + printed.strip().splitlines()[-1].split("/", 3)[3]
     assert submit(run.app.test_client(), path, password=NEW, confirm=NEW).status_code == 303

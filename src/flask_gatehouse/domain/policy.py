@@ -21,6 +21,7 @@ BUILT_IN = {
     "users:read": "See users, their roles and sessions",
     "users:suspend": "Suspend and restore users",
     "users:unlock": "Zero a user's count of wrong passwords",
+    "users:factors": "Reset users' second factors, for who has lost them",
     "roles:edit": "Make, change and delete roles",
     "roles:grant": "Grant and withdraw roles",
     "sessions:revoke": "End other users' sessions",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .services import Services, Unit
 
 NOT_HELD = "The user does not hold this role."
+NO_FACTOR = "There is no second factor to reset."
 
 
 def _on_user(
@@ -126,8 +127,30 @@ def end_session(services: Services, act: Act, public_id: str) -> UserRecord | Re
     return _on_user(services, act, user_id, change, needs_reason=True)
 
 
+def reset_factors(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
+    """Remove all second factors of a user who has lost them, recovery codes too; all sessions end. Needs a reason.
+
+    From then on the password alone opens the account, until another factor is enrolled: who resets must know who asks.
+    """
+
+    def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
+        forgotten = _forget_factors(services, unit, user_id)
+        if not forgotten:
+            return refused_value("factor", NO_FACTOR)
+        _, ended = revoke.everything_of(services, unit, user_id)
+        acts.record(unit, act, "factor.reset", user_id, methods=forgotten, sessions_ended=list(ended))
+        return None
+
+    return _on_user(services, act, user_id, change, needs_reason=True)
+
+
+def _forget_factors(services: Services, unit: Unit, user_id: int) -> list[str]:
+    """Forget what the user has enrolled, and return the methods."""
+    return [factor.method for factor in services.factors if factor.forget(unit.connection, user_id)]
+
+
 def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
-    """Close a user for good: name and address are erased, password, roles and sessions removed.
+    """Close a user for good: name and address are erased, password, second factors, roles and sessions removed.
 
     The row and its id stay, so that a host app's own rows keep pointing at something and the id is never reused.
     """
@@ -137,6 +160,7 @@ def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
             return refused(Refusal.LAST_ADMIN)
         _, ended = revoke.everything_of(services, unit, user_id)
         passwords.forget(unit.connection, user_id)
+        _forget_factors(services, unit, user_id)
         services.throttle.unlock(unit.connection, user_id, unit.now)
         for held in services.roles.grants_of(unit.connection, user_id, 0):
             services.roles.drop_grant(unit.connection, user_id, held.role)

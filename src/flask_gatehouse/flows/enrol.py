@@ -138,7 +138,7 @@ def remove_totp(services: Services, identity: Identity, secret: str, source: Sou
         held = _lock(services, unit, identity, secret)
         if isinstance(held, Refused):
             return held
-        if not factor.remove(unit.connection, identity.user_id):
+        if not factor.forget(unit.connection, identity.user_id):
             return refused(Refusal.NOT_FOUND)
         if codes is not None and not outstanding(unit.connection, services.factors, identity.user_id):
             codes.forget(unit.connection, identity.user_id)

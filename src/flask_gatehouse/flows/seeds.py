@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from flask_gatehouse.domain.sessions import Issued
+    from flask_gatehouse.kernel.clock import Instant
     from flask_gatehouse.kernel.feature import CodesFactor, Factor, SeedFactor
 
     from .services import Services
@@ -53,6 +54,23 @@ class Enrolled:
     codes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class EnrolledFactor:
+    """A factor that a user has, as administrators see it.
+
+    Attributes:
+        method: such as `totp`.
+        created_at: when it was enrolled, where that is known.
+        used_at: when it was used last, where that is known.
+        left: of recovery codes, how many are left.
+    """
+
+    method: str
+    created_at: Instant | None = None
+    used_at: Instant | None = None
+    left: int | None = None
+
+
 def totp_of(services: Services) -> SeedFactor | None:
     """Return the factor `totp`, None where the feature is off."""
     found = next((factor for factor in services.factors if factor.method == TOTP), None)
@@ -75,6 +93,19 @@ def offer_of(services: Services, factor: SeedFactor, seed: str, username: str) -
 def has_factor(services: Services, connection: Connection, user_id: int) -> bool:
     """Tell whether a user has a second factor enrolled."""
     return bool(outstanding(connection, services.factors, user_id))
+
+
+def enrolled_of(services: Services, connection: Connection, user_id: int) -> list[EnrolledFactor]:
+    """Return what a user has enrolled, recovery codes too."""
+    found, totp, codes = [], totp_of(services), codes_of(services)
+    for factor in services.factors:
+        if not factor.enrolled(connection, user_id):
+            continue
+        times = totp.times(connection, user_id) if totp is not None and factor is totp else None
+        left = codes.left(connection, user_id) if codes is not None and factor is codes else None
+        created_at, used_at = times or (None, None)
+        found.append(EnrolledFactor(factor.method, created_at, used_at, left))
+    return found
 
 
 def unconfirmed(why: Unconfirmed) -> Refused:

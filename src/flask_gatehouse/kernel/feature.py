@@ -34,6 +34,9 @@ class Factor(Protocol):
     def verify(self, connection: Connection, user_id: int, answer: str, now: Instant) -> Proof | None:
         """Burn the answer and return the proof, or None. Runs inside the flow's transaction."""
 
+    def forget(self, connection: Connection, user_id: int) -> bool:
+        """Forget all that the user has of it; False when that was nothing. Runs inside the flow's transaction."""
+
 
 class SeedFactor(Factor, Protocol):
     """A factor that makes codes from a seed which the user's app keeps as well."""
@@ -55,9 +58,6 @@ class SeedFactor(Factor, Protocol):
     def enrol(self, connection: Connection, user_id: int, seed: str, step: int, now: Instant) -> None:
         """Store a seed that was confirmed by the code of a step."""
 
-    def remove(self, connection: Connection, user_id: int) -> bool:
-        """Forget the seed; False when there was none."""
-
     def times(self, connection: Connection, user_id: int) -> tuple[Instant, Instant | None] | None:
         """Return when it was enrolled and when it was last used, or None."""
 
@@ -70,9 +70,6 @@ class CodesFactor(Factor, Protocol):
 
     def renew(self, connection: Connection, user_id: int, now: Instant) -> list[str]:
         """Make new codes in place of all there were, and return them."""
-
-    def forget(self, connection: Connection, user_id: int) -> None:
-        """Forget all codes."""
 
 
 @dataclass(frozen=True, slots=True)

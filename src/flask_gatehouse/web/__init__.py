@@ -66,6 +66,7 @@ ADMIN_ACTIONS: tuple[tuple[str, str, RouteCallable], ...] = (
     (f"{USER}/grant", "admin_grant", admin.grant),
     (f"{USER}/withdraw", "admin_withdraw", admin.withdraw),
     (f"{USER}/end-sessions", "admin_end_sessions", admin.end_sessions),
+    (f"{USER}/reset-factors", "admin_reset_factors", admin.reset_factors),
     ("/roles", "admin_create_role", admin_roles.create),
     (f"{ROLE}/edit", "admin_edit_role", admin_roles.edit),
     (f"{ROLE}/delete", "admin_delete_role", admin_roles.delete),

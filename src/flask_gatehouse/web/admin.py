@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flask import flash, request, url_for
 
 from flask_gatehouse.domain import devices, users
-from flask_gatehouse.flows import administer, standing
+from flask_gatehouse.flows import administer, seeds, standing
 from flask_gatehouse.flows import overview as flow
 from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.flows.outcomes import Refusal, Refused
@@ -37,6 +37,7 @@ FORMS: dict[str, type[forms.GatehouseForm]] = {
     "grant": forms.GrantForm,
     "withdraw": forms.WithdrawForm,
     "end_sessions": forms.TakingForm,
+    "reset_factors": forms.TakingForm,
 }
 
 
@@ -101,6 +102,8 @@ def _context(user_id: int, acted: str = "", form: forms.GatehouseForm | None = N
             "grants": grants,
             "browsers": devices.of_user(connection, user_id),
             "all_roles": list(held.roles.all(connection)),
+            "factors": seeds.enrolled_of(held, connection, user_id),
+            "has_factors": bool(held.factors),
             "sessions": held.sessions.live_of_user(connection, user_id, now, is_admin=is_admin),
             "entries": None if entries is None else [full_entry(entry, user_id) for entry in entries],
             "forms": {name: form if form and name == acted else made() for name, made in FORMS.items()},
@@ -177,6 +180,13 @@ def end_sessions(user_id: int) -> ResponseReturnValue:
         return "1 session ended." if ended == 1 else f"{ended} sessions ended."
 
     return _run("end_sessions", user_id, lambda act, _: administer.end_sessions(services(), act, user_id), told)
+
+
+@requires("users:factors", fresh=True)
+def reset_factors(user_id: int) -> ResponseReturnValue:
+    """Remove all second factors of a user who has lost them."""
+    told = _told("Reset: the password alone logs in until another factor is enrolled. All sessions have ended.")
+    return _run("reset_factors", user_id, lambda act, _: administer.reset_factors(services(), act, user_id), told)
 
 
 def _told(text: str) -> Callable[[UserRecord | int], str]:

@@ -95,7 +95,7 @@ class Totp:
         statement = insert_into(connection, totp).values(user_id=user_id, **values)
         connection.execute(statement.on_conflict_do_update(index_elements=[totp.c.user_id], set_=values))
 
-    def remove(self, connection: Connection, user_id: int) -> bool:
+    def forget(self, connection: Connection, user_id: int) -> bool:
         """Forget the seed; False when there was none."""
         return connection.execute(delete(totp).where(totp.c.user_id == user_id)).rowcount == 1
 
