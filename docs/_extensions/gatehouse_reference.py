@@ -91,7 +91,7 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
         | {"*.role", "*.permission", "*.until_at", "*.granted_by", "*.purpose", "*.kind", "*.outcome"}
         | {"*.count", "*.total", "*.ends_at", "*.blocked_until", "*.refunded_until", "*.hash", "*.mac"}
         | {"*.judging", "*.refused", "*.purge_at"}
-        | {"*.sealed", "*.last_step", "*.slot", "*.used_at", "*.wrong"}
+        | {"*.aal", "*.sealed", "*.last_step", "*.slot", "*.used_at", "*.wrong"}
     ),
     "plain": frozenset(
         {

@@ -333,6 +333,8 @@ def test_v8_2_1_every_page_of_gatehouse_is_guarded_as_written_here(build):
         "gatehouse.admin_audit_verify": "login, permission audit:read, fresh",
         "gatehouse.admin_create_role": "login, permission roles:edit, fresh",
         "gatehouse.admin_delete_role": "login, permission roles:edit, fresh",
+        "gatehouse.admin_demand_factor": "login, permission users:factors, fresh",
+        "gatehouse.admin_demand_factor_of_role": "login, permission roles:edit, fresh",
         "gatehouse.admin_edit_role": "login, permission roles:edit, fresh",
         "gatehouse.admin_end_session": "login, permission sessions:revoke, fresh",
         "gatehouse.admin_end_sessions": "login, permission sessions:revoke, fresh",
@@ -356,15 +358,15 @@ def test_v8_2_1_every_page_of_gatehouse_is_guarded_as_written_here(build):
         "gatehouse.make_recovery_codes": "login, fresh within 0:05:00",
         "gatehouse.logout": "public",
         "gatehouse.password": "login",
-        "gatehouse.reauthenticate": "login",
+        "gatehouse.reauthenticate": "login, also while a factor is owed",
         "gatehouse.remove_totp": "login, fresh within 0:05:00",
         "gatehouse.register": "public",
         "gatehouse.reset_password": "public",
-        "gatehouse.security": "login",
+        "gatehouse.security": "login, also while a factor is owed",
         "gatehouse.sessions": "login",
         "gatehouse.static": "public (static files)",
         "static": "public (static files)",
-        "gatehouse.totp": "login, fresh within 0:05:00",
+        "gatehouse.totp": "login, fresh within 0:05:00, also while a factor is owed",
     }
     assert {row.endpoint: row.requirement_text for row in gate_of(app).route_table(app)} == written
 

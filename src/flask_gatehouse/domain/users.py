@@ -33,6 +33,7 @@ class UserRecord:
     Attributes:
         state: `active`, `suspended` or `closed`.
         epoch: counter; a bump ends older sessions and links.
+        aal: assurance that is demanded of the user, 2 for a second factor.
     """
 
     id: int
@@ -41,6 +42,7 @@ class UserRecord:
     state: str
     epoch: int
     created_at: Instant
+    aal: int = 1
 
     @property
     def is_active(self) -> bool:
@@ -48,7 +50,7 @@ class UserRecord:
         return self.state == ACTIVE
 
 
-_COLUMNS = (user.c.id, user.c.username, user.c.email, user.c.state, user.c.epoch, user.c.created_at)
+_COLUMNS = (user.c.id, user.c.username, user.c.email, user.c.state, user.c.epoch, user.c.created_at, user.c.aal)
 
 
 def _record(row: Sequence[Any] | None) -> UserRecord | None:
@@ -148,6 +150,11 @@ def bump_epoch(connection: Connection, user_id: int) -> int:
 def set_email(connection: Connection, user_id: int, email: str | None) -> None:
     """Store the address, unverified."""
     connection.execute(update(user).where(user.c.id == user_id).values(email=email))
+
+
+def set_aal(connection: Connection, user_id: int, aal: int) -> None:
+    """Demand an assurance level of a user; it counts from the next request on."""
+    connection.execute(update(user).where(user.c.id == user_id).values(aal=aal))
 
 
 def close(connection: Connection, target: UserRecord) -> None:

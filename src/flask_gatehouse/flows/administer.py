@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import passwords, users
 from flask_gatehouse.kernel.errors import InvalidFieldError
-from flask_gatehouse.kernel.identity import ADMIN
+from flask_gatehouse.kernel.identity import AAL2, ADMIN
 from flask_gatehouse.kernel.schema import ACTIVE, CLOSED, SUSPENDED
 
-from . import acts, revoke
+from . import acts, revoke, seeds
 from .outcomes import Refusal, Refused, refused, refused_field, refused_value
 
 if TYPE_CHECKING:
@@ -139,6 +139,24 @@ def reset_factors(services: Services, act: Act, user_id: int) -> UserRecord | Re
             return refused_value("factor", NO_FACTOR)
         _, ended = revoke.everything_of(services, unit, user_id)
         acts.record(unit, act, "factor.reset", user_id, methods=forgotten, sessions_ended=list(ended))
+        return None
+
+    return _on_user(services, act, user_id, change, needs_reason=True)
+
+
+def demand_factor(services: Services, act: Act, user_id: int, *, is_demanded: bool) -> UserRecord | Refused:
+    """Demand a second factor of a user, or no longer. Needs a reason.
+
+    From the next request on nothing is open to them but where one is enrolled or proven.
+    """
+
+    def change(unit: Unit, act: Act, target: UserRecord) -> Refused | None:
+        if is_demanded and not seeds.offers_factor(services):
+            return refused_value("demanded", seeds.NONE_OFFERED)
+        aal = AAL2 if is_demanded else 1
+        if target.aal != aal:
+            users.set_aal(unit.connection, user_id, aal)
+            acts.record(unit, act, "user.demand_changed", user_id, demanded=is_demanded)
         return None
 
     return _on_user(services, act, user_id, change, needs_reason=True)

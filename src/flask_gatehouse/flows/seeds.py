@@ -1,4 +1,4 @@
-"""What flows about second factors share: which are on, how a seed is shown, what a wrong code is told."""
+"""What flows and pages about second factors share: which are on, how a seed is shown, what a wrong code is told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
-from flask_gatehouse.domain.factors import outstanding
+from flask_gatehouse.domain.factors import RECOVERY, outstanding
 from flask_gatehouse.domain.factors.offers import Unconfirmed
 
 from .outcomes import Refusal, Refused, refused, refused_value
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TOTP = "totp"
 RECOVERY_CODES = "recovery_code"
 WRONG_CODE = "This is not the code that the app shows now. Wait for the next one and type that."
+NONE_OFFERED = "This site offers no second factor: nobody could enrol one."
 VOID = "Too many wrong codes: a new key was made. Scan it anew."
 
 
@@ -88,6 +89,11 @@ def offer_of(services: Services, factor: SeedFactor, seed: str, username: str) -
     issuer = urlsplit(services.settings.origins[0]).hostname if services.settings.origins else None
     link = factor.link(seed, name=username, issuer=issuer or "Gatehouse")
     return Offer(seed, link, factor.picture(link))
+
+
+def offers_factor(services: Services) -> bool:
+    """Tell whether there is a second factor to enrol at all; recovery codes are none."""
+    return any(factor.kind != RECOVERY for factor in services.factors)
 
 
 def has_factor(services: Services, connection: Connection, user_id: int) -> bool:

@@ -31,6 +31,8 @@ LONGEST: Mapping[str, tuple[timedelta, str]] = {
     "fresh": (HOUR, "1h"),
 }
 """Lifetimes beyond which a session or a proof says little (NIST SP 800-63B 2.1.3, 2.2.3; ASVS V7.3.1, V7.3.2)."""
+FACTORS = frozenset({"totp"})
+"""Features that offer a second factor."""
 FRESH_ONE = "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
 
 
@@ -180,6 +182,9 @@ def doubts(settings: Settings, *, relaxed: bool) -> Iterator[Problem]:
     for name in ("valkey_url", "mail_url", "mail_sender"):
         if getattr(settings, name):
             yield Problem(PREFIX + name.upper(), "not used by this release: remove it")
+    if settings.admin_factor == "demanded" and not FACTORS & {*settings.features}:
+        text = "no feature offers the second factor that administrators must prove: add totp to GATEHOUSE_FEATURES"
+        yield Problem(f"{PREFIX}ADMIN_FACTOR", text)
     if settings.first_user_admin and not relaxed:
         text = "made for the demo: remove it, and run gatehouse init --admin NAME"
         yield Problem(f"{PREFIX}FIRST_USER_ADMIN", text)

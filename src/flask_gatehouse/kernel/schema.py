@@ -33,7 +33,7 @@ from .errors import SchemaOutdatedError, SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-REVISION = "0003"
+REVISION = "0006"
 VERSION_TABLE = "gatehouse_version"
 PREFIX = "gatehouse_"
 
@@ -68,6 +68,7 @@ user = Table(
     Column("state", String(16), nullable=False, default=ACTIVE),
     Column("epoch", Integer, nullable=False, default=0),
     Column("created_at", BigInteger, nullable=False),
+    Column("aal", Integer, nullable=False, server_default="1"),
     CheckConstraint("state IN ('active', 'suspended', 'closed')", name="state"),
     sqlite_autoincrement=True,
     comment="users; the id is never reused",
@@ -119,7 +120,8 @@ role = Table(
     metadata,
     Column("name", String(80), primary_key=True),
     Column("created_at", BigInteger, nullable=False),
-    comment="roles made at run time; those declared in code live there only",
+    Column("aal", Integer, nullable=False, server_default="1"),
+    comment="roles made at run time, and what assurance each demands; those declared in code live there only",
 )
 
 role_permission = Table(

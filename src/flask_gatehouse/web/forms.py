@@ -300,6 +300,12 @@ class TakingForm(GatehouseForm):
     reason = Line("Reason", [InputRequired("Give a reason: it is recorded in the audit log.")], render_kw=PLAIN)
 
 
+class DemandForm(TakingForm):
+    """`…/demand-factor`, of a user or a role."""
+
+    demanded = BooleanField("Demand a second factor")
+
+
 class GrantForm(ReasonForm):
     """`…/grant`."""
 
@@ -330,6 +336,7 @@ class NewRoleForm(ReasonForm):
 
     role = Line("Name", [InputRequired(MISSING)], render_kw=PLAIN)
     permission = Many("Permissions")
+    demanded = BooleanField("Demand a second factor")
 
 
 class EditRoleForm(ReasonForm):

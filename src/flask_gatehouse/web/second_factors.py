@@ -12,7 +12,7 @@ from flask_gatehouse.flows import enrol, seeds
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.http.context import here, services
 from flask_gatehouse.http.flask_login import renew
-from flask_gatehouse.http.labels import fresh_login_required, login_required, step_up_required
+from flask_gatehouse.http.labels import for_proving, fresh_login_required, step_up_required
 from flask_gatehouse.http.origin import next_target
 from flask_gatehouse.http.respond import done, invalid, message, page, refused, wants_program
 
@@ -28,7 +28,7 @@ FACTOR_CHANGE = timedelta(minutes=5)
 """A change of factors asks for a proof of the last five minutes, however long `GATEHOUSE_FRESH` is."""
 
 
-@login_required
+@for_proving
 def security() -> ResponseReturnValue:
     """Show what protects the account; who may come from a route that demands a second factor is told so."""
     user_id, held = present_identity().user_id, services()
@@ -53,6 +53,7 @@ def shown(offer: Offer | None) -> dict[str, Any]:
     return {"offer": offer, "groups": groups}
 
 
+@for_proving
 @fresh_login_required
 @step_up_required(within=FACTOR_CHANGE)
 def totp_page() -> ResponseReturnValue:
