@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import sqlalchemy as sa
 
 from flask_gatehouse.domain.sessions import Issued, Session
-from flask_gatehouse.flows import administer, enrol, seeds
+from flask_gatehouse.flows import administer, edit_roles, enrol, second_step, seeds
 from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.flows.outcomes import FactorDue, Refusal, Refused
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.identity import CLI
+from tests.flows.test_recorded import FAULTS, rows_of
 from tests.flows.test_totp import ON, Phone, answer, begin, code_of, refusal
+from tests.support import house
 from tests.support.house import BY_COMMAND, HERE
 
 TABLES = (schema.totp, schema.recovery_code)
@@ -82,3 +86,28 @@ def test_63b_4_5_1_a_closed_user_leaves_no_seed_and_no_code_behind(home):
     phone = Phone(home)
     assert administer.close(home.services, Act(CLI, None, "left"), phone.user_id)
     assert [home.count(table) for table in TABLES] == [0, 0]
+
+
+DEEDS: dict[str, Callable[[house.House, int, str], object]] = {
+    "reset": lambda home, user_id, _pending: administer.reset_factors(home.services, BY_COMMAND, user_id),
+    "demand": lambda home, user_id, _: administer.demand_factor(home.services, BY_COMMAND, user_id, is_demanded=True),
+    "demand of a role": lambda home, *_: edit_roles.demand_factor(home.services, BY_COMMAND, "payer", is_demanded=True),
+    "give up": lambda home, _user_id, pending: second_step.cancel(home.services, pending, HERE),
+}
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_rule_29_v16_3_1_without_its_row_in_the_log_nothing_is_changed(home, deed):
+    phone = Phone(home)
+    edit_roles.create(home.services, BY_COMMAND, "payer", ["invoice:refund"])
+    pending = begin(home)
+    before = rows_of(home)
+    home.change(sa.text("ALTER TABLE gatehouse_event RENAME TO taken_away"))
+    with pytest.raises(FAULTS):
+        DEEDS[deed](home, phone.user_id, pending)
+    home.change(sa.text("ALTER TABLE taken_away RENAME TO gatehouse_event"))
+    assert rows_of(home) == before
+    recorded = len(home.events())
+    assert DEEDS[deed](home, phone.user_id, pending)
+    assert len(home.events()) == recorded + 1
+    assert home.verified() == recorded + 1

@@ -124,6 +124,19 @@ def _settle_both_steps(
     services.throttle.pardon(unit.connection, user_id, unit.now)
 
 
+def cancel(services: Services, pending: str, source: Source) -> bool:
+    """Give a pending login up, so that nothing is left to resume; False when there was none."""
+    found = _find(services, pending)
+    if found is None:
+        return False
+    with services.unit() as unit:
+        user = passwords.lock_credential(unit.connection, found.user_id)
+        has_ended = services.sessions.store.drop_one(unit.connection, found.user_id, found.public_id)
+        if has_ended and user is not None:
+            unit.record(Event("login.cancelled", opening.actor_of(user), found.user_id, source))
+        return has_ended
+
+
 # --- a lost factor --------------------------------------------------------------------------------------------
 
 

@@ -86,6 +86,7 @@ KINDS: Mapping[str, str] = {
     "role.withdrawn": "A role was withdrawn from a user.",
     "login.succeeded": "A login was completed.",
     "login.factor_due": "The password was right; a second factor is due.",
+    "login.cancelled": "A login that waited for its second factor was given up.",
     "login.failed": "A login failed: wrong name, wrong password, or a user who may not log in.",
     "login.delayed": "Wrong passwords in a row put the account into its delay.",
     "login.throttled": "The first attempt of a window that was refused for its address.",
