@@ -27,6 +27,7 @@ COMMANDS = {
     "db": {"current", "upgrade"},
     "demo": set(),
     "init": set(),
+    "keys": {"rotate"},
     "role": {"create", "delete", "edit", "grant", "list", "show", "withdraw"},
     "routes": set(),
     "session": {"list", "revoke"},
@@ -35,7 +36,7 @@ COMMANDS = {
 CHANGES = {
     *("user create", "user suspend", "user restore", "user unlock", "user reset", "user reset-factors", "user delete"),
     *("role create", "role edit", "role delete", "role grant", "role withdraw"),
-    *("session revoke", "init", "audit export"),
+    *("session revoke", "init", "audit export", "keys rotate"),
 }
 
 

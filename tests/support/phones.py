@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyotp
 from flask import Flask
 
 from flask_gatehouse.flows.seeds import totp_of
 from flask_gatehouse.flows.services import Services
 from flask_gatehouse.kernel.clock import Instant
+from flask_gatehouse.kernel.sealed import Sealed
 from tests.support.people import services_of
 
 ON = {"GATEHOUSE_FEATURES": "totp,recovery_codes"}
@@ -22,6 +25,11 @@ def enrol(held: Services, user_id: int) -> str:
     with held.unit() as unit:
         factor.enrol(unit.connection, user_id, seed, 0, unit.now)
     return seed
+
+
+def sealed_of(row: Any) -> Sealed:
+    """Return the sealed seed of a row."""
+    return Sealed(row.key_id, bytes(row.sealed))
 
 
 def code_at(seed: str, now: Instant, steps: int = 0) -> str:

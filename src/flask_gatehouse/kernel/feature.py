@@ -15,6 +15,21 @@ if TYPE_CHECKING:
     from .sealing import Sealer
 
 
+@dataclass(frozen=True, slots=True)
+class Resealed:
+    """What one batch of a rotation did.
+
+    Attributes:
+        number: how many texts were sealed under the present secret.
+        lost: user id and secret's id of each that no secret opens which is set.
+        last: user id to go on after; 0: that was all.
+    """
+
+    number: int
+    lost: tuple[tuple[int, str], ...]
+    last: int
+
+
 class Factor(Protocol):
     """A kind of second proof that a user may have enrolled.
 
@@ -60,6 +75,12 @@ class SeedFactor(Factor, Protocol):
 
     def times(self, connection: Connection, user_id: int) -> tuple[Instant, Instant | None] | None:
         """Return when it was enrolled and when it was last used, or None."""
+
+    def old_seals(self, connection: Connection) -> dict[str, int]:
+        """Return how many seeds each secret but the present one has sealed, by the secret's id."""
+
+    def reseal(self, connection: Connection, *, after: int = 0, limit: int = 500) -> Resealed:
+        """Seal seeds of older secrets under the present one, some at a time; what is done already is passed over."""
 
 
 class CodesFactor(Factor, Protocol):

@@ -98,6 +98,7 @@ KINDS: Mapping[str, str] = {
     "factor.enrolled": "A second factor was enrolled; with the first one all other sessions ended.",
     "factor.removed": "A second factor was removed; all other sessions ended.",
     "factor.reset": "An administrator or a command removed all second factors of a user; all sessions ended.",
+    "keys.rotated": "Seeds of second factors were sealed anew under the present secret.",
     "recovery_codes.made": "New recovery codes were made; older ones count no longer.",
     "login.recovered": "A recovery code was used in place of the second factor, which must be replaced now.",
     "step_up.succeeded": "A user proved the password or a second factor again.",
