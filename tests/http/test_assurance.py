@@ -140,6 +140,22 @@ def test_what_changes_something_is_not_run_before_the_factor_is_proven(app):
     assert bob.post("/pay", data={"csrf_token": token}).text == "in"
 
 
+@pytest.mark.parametrize("path", ["/account/security/recovery-codes", "/account/security/totp/remove"])
+def test_63b_3_1_2_2_v7_5_1_what_stands_in_for_a_factor_is_handed_out_to_who_has_proven_it(app, path):
+    bob, seed = vouched(app)
+    refused = submit(bob, path, page="/account/security")
+    assert (refused.status_code, refused.location) == (302, "/reauthenticate")
+    submit(bob, "/reauthenticate", code=code_now(app, seed))
+    assert submit(bob, path, page="/account/security").status_code in {200, 303}
+    assert submit(logged_in_anew(app), path, page="/account/security").location.startswith("/account/security")
+
+
+def logged_in_anew(app):
+    """Return a browser of somebody who has no factor."""
+    make_person(app, "carol")
+    return logged_in(app, "carol")
+
+
 def test_a_login_with_both_factors_is_let_in_at_once(app):
     seed, bob = enrol(services_of(app), 1), app.test_client()
     assert submit(bob, "/login", username="bob", password=PASSWORD).location == "/login/factor"

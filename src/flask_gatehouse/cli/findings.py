@@ -72,9 +72,7 @@ KINDS: Mapping[str, Kind] = {
     "file-mode": Kind(Severity.WARNING, "A file with secrets or rows that others can reach.", ("V13.3.2",)),
     "shadowed-role": Kind(Severity.WARNING, "A role that code and database both have.", ("V8.1.1",)),
     "old-hashes": Kind(Severity.WARNING, "Passwords still hashed by an older scheme or cost.", ("V11.4.2",)),
-    "lost-seals": Kind(
-        Severity.WARNING, "Seeds of second factors whose secret is not set.", ("V13.3.1",)
-    ),
+    "lost-seals": Kind(Severity.WARNING, "Seeds of second factors whose secret is not set.", ("V13.3.1",)),
     "database-password": Kind(Severity.WARNING, "A password of the database that anybody would try.", ("V13.2.3",)),
     "database-tls": Kind(Severity.WARNING, "A database on another machine without verified TLS.", ("V12.3.1",)),
     "advised-setting": Kind(Severity.ADVICE, "A setting that may be right, and is often forgotten.", ("V13.2.3",)),

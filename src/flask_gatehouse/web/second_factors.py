@@ -95,7 +95,7 @@ def _missing() -> ResponseReturnValue:
 
 
 @fresh_login_required
-@step_up_required(within=FACTOR_CHANGE)
+@step_up_required(within=FACTOR_CHANGE, aal=2)
 def remove_totp() -> ResponseReturnValue:
     """Remove the authenticator app."""
     state = here()
@@ -108,7 +108,7 @@ def remove_totp() -> ResponseReturnValue:
 
 
 @fresh_login_required
-@step_up_required(within=FACTOR_CHANGE)
+@step_up_required(within=FACTOR_CHANGE, aal=2)
 def make_codes() -> ResponseReturnValue:
     """Make new recovery codes; they are shown once."""
     outcome = enrol.renew_codes(services(), present_identity(), here().source)
