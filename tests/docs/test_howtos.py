@@ -79,7 +79,7 @@ def home():
 """
 
 
-@pytest.mark.parametrize("name", ["deploy", "secrets", "collect-logs"])
+@pytest.mark.parametrize("name", ["deploy", "secrets", "collect-logs", "second-factors"])
 def test_the_commands_of_the_page_do_what_it_says(name, tmp_path):
     page = pages.page(f"howto/{name}.md")
     (tmp_path / "app.py").write_text(pages.files(page).get("app.py", APP), encoding="utf-8")
@@ -148,6 +148,32 @@ def test_object_rules_decide_as_the_page_says(load, config):
     assert bert.get("/invoices/2").json == {"id": 2, "may_refund": False}
     assert chef.get("/invoices/1").json == {"id": 1, "may_refund": True}
     assert [client.get("/invoices").json for client in (anna, bert, chef)] == [[1], [1, 2], [1, 2]]
+    databases.close(app)
+
+
+def test_v6_3_3_what_demands_a_second_factor_does_so_as_the_page_says(load, config):
+    module = load("howto/second-factors.md", "payments.py")
+    app = module.create_app(config)
+    people = (("anna", ["payer"]), ("bert", ["auditor"]), ("chef", ["admin"]))
+    with app.app_context():
+        for name, roles in people:
+            module.gate.create_user(name, PASSWORD, roles=roles)
+    anna, bert, chef = clients = [app.test_client() for _ in people]
+    for client, (name, _) in zip(clients, people, strict=True):
+        log_in(client, name)
+    assert anna.get("/payments").json == {"may_approve": False}
+    assert bert.get("/payments").location == "/account/security?next=/payments"
+    assert chef.get("/payments").json == {"may_approve": False}
+    for client in (anna, chef):
+        assert client.get("/payments/approve").location == "/account/security?next=/payments/approve"
+        assert client.get("/payments/limits").status_code == 302
+    for client in clients:
+        shown = client.get("/account/security/totp").get_data(as_text=True)
+        seed = shown.partition("secret=")[2].partition("&")[0]
+        assert submit(client, "/account/security/totp", code=pyotp.TOTP(seed).now()).status_code == 200
+    assert [client.get("/payments").json for client in clients] == [{"may_approve": yes} for yes in (True, False, True)]
+    assert [client.get("/payments/approve").status_code for client in clients] == [200, 403, 200]
+    assert anna.get("/payments/limits").text == "limits"
     databases.close(app)
 
 
