@@ -22,7 +22,7 @@ BUILT_IN = {
     "users:read": "See users, their roles and sessions",
     "users:suspend": "Suspend and restore users",
     "users:unlock": "Zero a user's count of wrong passwords",
-    "users:factors": "Reset users' second factors, for who has lost them",
+    "users:factors": "Demand second factors of users, and reset lost ones",
     "roles:edit": "Make, change and delete roles",
     "roles:grant": "Grant and withdraw roles",
     "sessions:revoke": "End other users' sessions",
