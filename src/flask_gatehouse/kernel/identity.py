@@ -47,7 +47,7 @@ def assurance(proofs: tuple[Proof, ...]) -> int:
     Two factors means two *kinds*: two passwords stay at level 1 (NIST SP 800-63B 2.2.1). A kind that is no factor, such
     as that of a recovery code, counts for nothing.
     """
-    return len({proof.kind for proof in proofs} & FACTORS)
+    return min(len({proof.kind for proof in proofs} & FACTORS), AAL2)
 
 
 class Withheld(NamedTuple):
