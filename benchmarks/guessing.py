@@ -22,6 +22,7 @@ from rich.console import Console
 
 from benchmarks import report, results
 from benchmarks.browser import HEADERS, ORIGIN, WrongAnswerError, csrf_token
+from benchmarks.by_server import server_option
 from benchmarks.contender import PASSWORD
 from benchmarks.keep_alive import Connection, cookies_of, request, wait_of
 from benchmarks.promises import Promise, at_most
@@ -217,7 +218,7 @@ def measure(console: Console, servers: tuple[str, ...], seconds: float, contende
 
 @click.command()
 @click.option("--seconds", default=60.0, show_default=True, help="How long each shape goes on.")
-@click.option("--server", type=click.Choice(SERVERS), multiple=True, help="Both unless told.")
+@server_option
 @click.option("--peers/--no-peers", default=True, show_default=True, help="The notes' stack beside Gatehouse.")
 @results.write_option
 def main(*, seconds: float, server: tuple[str, ...], peers: bool, write: bool) -> None:

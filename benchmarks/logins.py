@@ -21,19 +21,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlencode
 
-import click
 from argon2 import PasswordHasher
 from rich.console import Console
 
 from benchmarks import fill, report, results
 from benchmarks.browser import HEADERS, ORIGIN, WrongAnswerError, csrf_token
+from benchmarks.by_server import Part, gathered, turns_command
 from benchmarks.contender import PASSWORD
 from benchmarks.contenders import gatehouse
 from benchmarks.keep_alive import Connection, cookies_of, request, spread, wait_of
-from benchmarks.promises import Promise, at_least, at_most
+from benchmarks.promises import at_least, at_most
 from benchmarks.results import Chart, Result
 from benchmarks.served_app import SETTINGS
-from benchmarks.servers import CORES, SERVERS, Server, serving
+from benchmarks.servers import CORES, Server, serving
 from flask_gatehouse import migrations
 from flask_gatehouse.kernel.database import Database, open_engine
 
@@ -175,8 +175,8 @@ def measure(console: Console, name: str, rounds: int, seconds: float) -> tuple[l
         return found
 
 
-def line(name: str, limits: list[Turn], turns: list[Turn]) -> tuple[tuple[str, ...], list[Promise], list[float]]:
-    """One line of the table; ratios are formed within a round."""
+def line(name: str, limits: list[Turn], turns: list[Turn]) -> Part:
+    """One server's line of the table; ratios are formed within a round."""
     pairs = list(zip(limits, turns, strict=True))
     raw = statistics.median(turn.rate / most.rate for most, turn in pairs)
     load = statistics.median(turn.load_cpu / (turn.seconds * CORES) for turn in turns)
@@ -190,23 +190,15 @@ def line(name: str, limits: list[Turn], turns: list[Turn]) -> tuple[tuple[str, .
         at_least(SPEED, f"{name}: logins over the limit, less what the load took,", share, 0.95),
         at_most(REST, f"{name}: share of a login's processor time that is no hash", rest, 0.05),
     ]
-    return (name, *cells, str(sum(turn.busy for turn in turns))), promises, rates
+    row = (name, *cells, str(sum(turn.busy for turn in turns)))
+    return Part([row], promises, [(f"{name}, Argon2 alone", rates[0]), (f"{name}, Gatehouse", rates[1])])
 
 
-@click.command()
-@click.option("--rounds", default=9, show_default=True, type=click.IntRange(1), help="How often both take their turn.")
-@click.option("--seconds", default=5.0, show_default=True, help="How long one turn lasts.")
-@click.option("--server", type=click.Choice(SERVERS), multiple=True, help="Both unless told.")
-@results.write_option
+@turns_command(rounds=9, seconds=5.0)
 def main(*, rounds: int, seconds: float, server: tuple[str, ...], write: bool) -> None:
     """Measure logins a second over real server processes."""
-    console, rows, promises = report.console(), [], []
-    bars: list[tuple[str, float]] = []
-    for name in server or SERVERS:
-        row, judged, (most, rate) = line(name, *measure(console, name, rounds, seconds))
-        rows.append(row)
-        promises += judged
-        bars += [(f"{name}, Argon2 alone", most), (f"{name}, Gatehouse", rate)]
+    console = report.console()
+    found = gathered(server, lambda name: line(name, *measure(console, name, rounds, seconds)))
     result = Result(
         "logins",
         "Logins",
@@ -222,9 +214,9 @@ def main(*, rounds: int, seconds: float, server: tuple[str, ...], write: bool) -
             "no hash",
             "told to come again",
         ),
-        rows,
-        [Chart("Logins, and what the cores could hash", "a second", bars)],
-        promises,
+        found.rows,
+        [Chart("Logins, and what the cores could hash", "a second", found.bars)],
+        found.promises,
     )
     results.finish(console, result, write=write)
 

@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import click
 from rich.console import Console
 
 from benchmarks import report, results
 from benchmarks.browser import HEADERS, WrongAnswerError, client_of
+from benchmarks.by_server import Part, gathered, turns_command
 from benchmarks.contender import GATEHOUSE, NOTES, PLAIN, PROTECTED_PATH, PROTECTED_TEXT
 from benchmarks.keep_alive import Connection, request
-from benchmarks.promises import Promise, at_least
+from benchmarks.promises import at_least
 from benchmarks.results import Chart, Result
 from benchmarks.served_app import contender
-from benchmarks.servers import SERVERS, pinned, serving
+from benchmarks.servers import pinned, serving
 
 NAMES = {"plain": PLAIN, "notes": NOTES, "gatehouse": GATEHOUSE}
 CONNECTIONS, THREADS = 4, 4
@@ -97,43 +97,36 @@ def measure(console: Console, server: str, rounds: int, seconds: float) -> list[
         return lanes
 
 
-def lines(server: str, lanes: list[Lane]) -> tuple[list[tuple[str, ...]], list[Promise]]:
-    """Lines of the table; ratios are formed within a round."""
-    rows, promises = [], []
+def lines(console: Console, server: str, lanes: list[Lane]) -> Part:
+    """One server's lines of the table; ratios are formed within a round."""
+    part = Part()
     for one in lanes:
         ratio = statistics.median(own / floor for own, floor in zip(one.rates, lanes[0].rates, strict=True))
         load = statistics.median(one.loads)
-        rows.append((f"{server}, {one.name}", f"{statistics.median(one.rates):,.0f}", f"{ratio:.2f}", f"{load:.0%}"))
+        label, rate = f"{server}, {one.name}", statistics.median(one.rates)
+        part.rows.append((label, f"{rate:,.0f}", f"{ratio:.2f}", f"{load:.0%}"))
+        part.bars.append((label, rate))
         if one.name == GATEHOUSE:
-            promises.append(at_least(ABOUT, f"{server}: Gatehouse, by plain Flask,", ratio, PROMISE))
-    return rows, promises
+            part.promises.append(at_least(ABOUT, f"{server}: Gatehouse, by plain Flask,", ratio, PROMISE))
+    if max(max(one.loads) for one in lanes) > MOST_LOAD:
+        console.print("[bold]The load filled its core: the fastest of them would do more than was measured.[/]")
+    return part
 
 
-@click.command()
-@click.option("--rounds", default=15, show_default=True, type=click.IntRange(1), help="How often all take their turn.")
-@click.option("--seconds", default=1.0, show_default=True, help="How long one turn lasts.")
-@click.option("--server", type=click.Choice(SERVERS), multiple=True, help="Both unless told.")
-@results.write_option
+@turns_command(rounds=15, seconds=1.0)
 def main(*, rounds: int, seconds: float, server: tuple[str, ...], write: bool) -> None:
     """Measure protected requests a second."""
-    console, rows, promises = report.console(), [], []
-    bars: list[tuple[str, float]] = []
-    for name in server or SERVERS:
-        lanes = measure(console, name, rounds, seconds)
-        more, judged = lines(name, lanes)
-        rows, promises = rows + more, promises + judged
-        bars += [(f"{name}, {one.name}", statistics.median(one.rates)) for one in lanes]
-        if max(max(one.loads) for one in lanes) > MOST_LOAD:
-            console.print("[bold]The load filled its core: the fastest of them would do more than was measured.[/]")
+    console = report.console()
+    found = gathered(server, lambda name: lines(console, name, measure(console, name, rounds, seconds)))
     result = Result(
         "over_http",
         "Requests over HTTP",
         f"A protected page, asked for without pause on {CONNECTIONS} connections that stay open; one server process of "
         f"{THREADS} threads on a core of its own.",
         ("server, contender", "requests a second", "of plain Flask", "the load's core was busy"),
-        rows,
-        [Chart("Protected requests over HTTP", "a second", bars)],
-        promises,
+        found.rows,
+        [Chart("Protected requests over HTTP", "a second", found.bars)],
+        found.promises,
     )
     results.finish(console, result, write=write)
 

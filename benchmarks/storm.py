@@ -21,6 +21,7 @@ import click
 
 from benchmarks import report, results
 from benchmarks.browser import HEADERS, WrongAnswerError, client_of
+from benchmarks.by_server import server_option
 from benchmarks.contender import PASSWORD, PROTECTED_PATH, USERNAME
 from benchmarks.promises import Promise
 from benchmarks.results import Chart, Result
@@ -135,7 +136,7 @@ COLUMNS = (
 @click.command()
 @click.option("--seconds", default=15.0, show_default=True, help="How long each storm lasts.")
 @click.option("--connections", default=64, show_default=True, type=click.IntRange(1, 500), help="Guessers at once.")
-@click.option("--server", type=click.Choice(SERVERS), multiple=True, help="Both unless told.")
+@server_option
 @results.write_option
 def main(*, seconds: float, connections: int, server: tuple[str, ...], write: bool) -> None:
     """Measure the wait of people inside while others guess."""

@@ -23,6 +23,7 @@ from flask_gatehouse.kernel.feature import Factor
 from tests.support import ROOT, apps, databases, house
 from tests.support.browser import Complaints, launched_browser
 from tests.support.crowd import Crowd
+from tests.support.post import PostOffice
 from tests.support.postgres import PostgresServer
 from tests.support.processes import ServerProcess, start_command, start_gunicorn
 
@@ -160,6 +161,18 @@ def make_app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeApp
     yield make
     for app in made:
         databases.close(app)
+
+
+# --- mail --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def post() -> Iterator[PostOffice]:
+    """Return a mail server that is up."""
+    office = PostOffice()
+    office.open()
+    yield office
+    office.close()
 
 
 # --- flows without requests --------------------------------------------------------------------------------

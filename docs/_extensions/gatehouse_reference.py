@@ -23,6 +23,7 @@ from flask_gatehouse.cli.findings import OF_SETTINGS
 from flask_gatehouse.domain.audit import KINDS
 from flask_gatehouse.domain.policy import BUILT_IN
 from flask_gatehouse.kernel import parsing, schema
+from flask_gatehouse.kernel.mail_url import parse_mail_url, parse_sender
 from flask_gatehouse.kernel.problems import LONGEST, problems
 from flask_gatehouse.kernel.settings import PREFIX, Settings
 
@@ -47,6 +48,8 @@ KINDS_OF_VALUE: dict[Callable[[object], Any], str] = {
     parsing.url_path: "path",
     parsing.local_path: "path",
     parsing.database_url: "database URL",
+    parse_mail_url: "mail URL",
+    parse_sender: "address",
 }
 
 UNSAFE: tuple[tuple[str, dict[str, Any], dict[str, object]], ...] = (
@@ -66,7 +69,17 @@ UNSAFE: tuple[tuple[str, dict[str, Any], dict[str, object]], ...] = (
         {},
     ),
     ("under 8 or over 64", {"password_min": 6}, {}),
-    ("`email`, `both`", {"login_name": "email"}, {}),
+    ("`email`, `both`, without `GATEHOUSE_MAIL_URL`", {"login_name": "email"}, {}),
+    ("missing, with `smtp://` or `smtps://`", {"mail_url": parse_mail_url("smtps://mail.example")}, {}),
+    ("`console:` with an origin off loopback", {"mail_url": parse_mail_url("console:")}, {}),
+    (
+        "a password, and `?starttls=never` off loopback",
+        {
+            "mail_url": parse_mail_url("smtp://user:password@mail.example?starttls=never"),
+            "mail_sender": "a@app.example",
+        },
+        {},
+    ),
     ("missing under the profile `strict`", {"profile": "strict", "pepper": ""}, {}),
     ("a placeholder, or under 32 characters", {"pepper": "short"}, {}),
     ("`off`", {"throttle": "off"}, {}),
@@ -83,7 +96,7 @@ UNSAFE: tuple[tuple[str, dict[str, Any], dict[str, object]], ...] = (
 COLUMN_CLASSES: dict[str, frozenset[str]] = {
     "digest": frozenset({"*.digest"}),
     "personal": frozenset(
-        {"*.username", "*.username_key", "*.email", "*.address", "*.agent", "*.actor", "*.detail"}
+        {"*.username", "*.username_key", "*.email", "*.email_key", "*.address", "*.agent", "*.actor", "*.detail"}
         | {"gatehouse_session.data", "gatehouse_counter.key"}
     ),
     "security": frozenset(
@@ -91,7 +104,8 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
         | {"*.role", "*.permission", "*.until_at", "*.granted_by", "*.purpose", "*.kind", "*.outcome"}
         | {"*.count", "*.total", "*.ends_at", "*.blocked_until", "*.refunded_until", "*.hash", "*.mac"}
         | {"*.judging", "*.refused", "*.purge_at"}
-        | {"*.aal", "*.sealed", "*.last_step", "*.slot", "*.used_at", "*.wrong"}
+        | {"*.aal", "*.sealed", "*.last_step", "*.slot", "*.used_at", "*.wrong", "*.must_verify"}
+        | {"*.credential_id", "*.public_key", "*.sign_count", "*.handle", "*.can_be_backed_up", "*.is_backed_up"}
     ),
     "plain": frozenset(
         {
@@ -104,6 +118,8 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
             "*.event_id",
             "*.name",
             "*.key_id",
+            "*.aaguid",
+            "*.transports",
         }
         | {
             "*.at",
@@ -112,6 +128,10 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
             "*.changed_at",
             "*.granted_at",
             "*.sealed_at",
+            "*.due_at",
+            "*.sending_until",
+            "*.tries",
+            "*.template",
             "*.first_id",
             "*.last_id",
         }

@@ -12,8 +12,9 @@ from flask_login import current_user
 from flask_wtf.csrf import generate_csrf
 
 from . import features, migrations
-from .domain import audit, passwords, policy, roles, sessions, throttle
-from .flows import register
+from .domain import audit, mail, passwords, policy, roles, sessions, throttle
+from .domain.passwords import breached
+from .flows import post, register
 from .flows.services import Services
 from .http import respond
 from .http.context import WIRED, Wired
@@ -23,6 +24,7 @@ from .http.gate import Gate
 from .http.guard import GuardLayer
 from .http.headers import HeaderLayer
 from .http.labels import Label, as_label
+from .http.letters import Letters
 from .http.origin import Origins
 from .http.rights import can
 from .http.routes import Openings, RouteRow, RouteTable
@@ -34,7 +36,7 @@ from .kernel.errors import DatabaseUnavailableError, HashingBusyError, SetupErro
 from .kernel.identity import APP, FOREVER, Identity
 from .kernel.keys import KeyRing, new_secret
 from .kernel.schema import mirror
-from .web import blueprint
+from .web import blueprint, well_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -264,6 +266,7 @@ class Gatehouse:
         app.session_interface = GatehouseSessionInterface(wired, self._gate(app, wired))
         app.wsgi_app = HeaderLayer(GuardLayer(app.wsgi_app, app, wired), loaded.csp)  # type: ignore[method-assign]  # Flask's way to add a layer
         app.register_blueprint(blueprint(loaded), url_prefix=loaded.url_prefix or None)
+        well_known(app)
         _configure_flask_wtf(app, wired)
         _fill_templates(app, loaded)
         app.register_error_handler(DatabaseUnavailableError, _unavailable)
@@ -296,21 +299,27 @@ class Gatehouse:
         on = features.switched_on(loaded.features, keys)
         factors = (*self._factors, *(factor for feature in on for factor in feature.factors))
         methods = tuple(factor.method for factor in factors)
-        return Services(
+        services = Services(
             settings=loaded,
             clock=self.clock,
             keys=keys,
             database=database,
             hasher=passwords.Hasher(loaded.argon2, passwords.HashingPool(), loaded.pepper),
             password_rules=passwords.PasswordRules(loaded.password_min, _context_words(app)),
+            stolen_passwords=breached.list_of(loaded.breached_passwords),
             sessions=sessions.Sessions(store, life, loaded.session_protection, loaded.max_sessions),
             roles=self._roles,
             throttle=throttle.Throttle(database, keys, is_on=loaded.throttle == "on", methods=methods),
             audit=audit.AuditLog(keys),
             policy=self._policy,
             freshness=policy.Freshness(micros(loaded.fresh), micros(loaded.admin_fresh)),
+            mailer=mail.Mailer(loaded.mail_url, loaded.mail_sender),
+            postman=mail.Postman(),
+            writer=Letters(app, loaded.origins, app.config["APPLICATION_ROOT"]),
             factors=factors,
         )
+        services.postman.employ(lambda: post.work(services))
+        return services
 
     def _make_ready(self, app: Flask, wired: Wired, table: RouteTable) -> bool:
         """Check everything once before the first request; False: the app refuses to serve."""
@@ -330,6 +339,8 @@ class Gatehouse:
         held = wired.services
         with held.reading() as connection:
             held.hasher.imitate(passwords.sample_digests(connection))
+        if held.mailer.is_on:
+            held.postman.wake()  # what a process that ended left behind
         return True
 
 

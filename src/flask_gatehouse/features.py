@@ -29,13 +29,24 @@ def _recovery_codes(_keys: KeyRing) -> Feature:
     return Feature("recovery_codes", needs=NEEDS["recovery_codes"], factors=(RecoveryCodes(),))
 
 
-FACTORIES: dict[str, Callable[[KeyRing], Feature]] = {"totp": _totp, "recovery_codes": _recovery_codes}
+def _passkeys(keys: KeyRing) -> Feature:
+    from .domain.factors.passkey import Passkeys
+    from .kernel.feature import Feature
+
+    return Feature("passkeys", factors=(Passkeys(keys),))
+
+
+FACTORIES: dict[str, Callable[[KeyRing], Feature]] = {
+    "totp": _totp,
+    "recovery_codes": _recovery_codes,
+    "passkeys": _passkeys,
+}
 """Word in `GATEHOUSE_FEATURES` → factory."""
-EXTRAS = {"totp": "totp"}
+EXTRAS = {"totp": "totp", "passkeys": "passkeys"}
 """Word in `GATEHOUSE_FEATURES` → the extra that brings what it imports."""
 NEEDS = {"recovery_codes": ("totp",)}
 """Word in `GATEHOUSE_FEATURES` → features that must be on as well."""
-IMPORTS = {"totp": ("cryptography", "pyotp", "segno")}
+IMPORTS = {"totp": ("cryptography", "pyotp", "segno"), "passkeys": ("webauthn",)}
 """Word in `GATEHOUSE_FEATURES` → packages that are not there without its extra."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import signal
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from flask_gatehouse.flows import administer
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.identity import APP
-from flask_gatehouse.kernel.schema import PREFIX
 from tests.cli.conftest import APP as APP_FILE
 from tests.support import apps, databases, house
 from tests.support.processes import clean_environment
@@ -135,28 +133,10 @@ def test_rule_27_two_that_seal_at_once_and_others_that_write_meanwhile_make_one_
 @pytest.fixture
 def least(postgres_url):
     """Return a house whose database role may only read and insert events, and its owner's URL."""
-    databases.migrate(postgres_url)
-    role = f"app_{secrets.token_hex(6)}"
-    narrow = {"gatehouse_event", "gatehouse_chain_head", "gatehouse_audit_segment"}
-    others = ", ".join(name for name in schema.metadata.tables if name.startswith(PREFIX) and name not in narrow)
-    owner = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT")
-    with owner.connect() as connection:
-        for statement in (
-            f"CREATE ROLE {role} LOGIN",
-            f"GRANT SELECT, INSERT, UPDATE, DELETE ON {others} TO {role}",
-            f"GRANT SELECT, INSERT ON gatehouse_event TO {role}",
-            f"GRANT SELECT, INSERT, UPDATE ON gatehouse_chain_head TO {role}",
-            f"GRANT SELECT ON gatehouse_version, gatehouse_audit_segment TO {role}",
-            f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}",
-        ):
-            connection.exec_driver_sql(statement)
-    here = house.build(postgres_url.replace("postgres@", f"{role}@"))
-    yield here, postgres_url
-    house.close(here)
-    with owner.connect() as connection:
-        connection.exec_driver_sql(f"DROP OWNED BY {role}")
-        connection.exec_driver_sql(f"DROP ROLE {role}")
-    owner.dispose()
+    with databases.least_role(postgres_url) as role:
+        here = house.build(role.url)
+        yield here, postgres_url
+        house.close(here)
 
 
 def test_rule_29_v13_2_2_v16_4_2_flows_need_insert_and_select_alone_and_sealing_the_owner(least, tmp_path):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from urllib.parse import urlencode
 
 import pytest
+import sqlalchemy as sa
 from playwright.sync_api import Page
 
+from flask_gatehouse.kernel import schema
 from tests.conftest import Serve
 from tests.support import house
 from tests.support.databases import sqlite_copy
@@ -144,3 +149,39 @@ def test_rule_04_v15_4_4_owners_and_others_get_in_and_people_inside_are_served_w
         assert Program(server, "bob", "127.0.4.1").log_in() == 200
         assert [inside.visitor.get("/protected").status for _ in range(20)] == [200] * 20
     assert checked(programs) <= 20 * len(set(sources))
+
+
+def cut_off(program: Program, password: str) -> None:
+    """Send a whole login and go away at once, as somebody who needs no answer would."""
+    fields = {"csrf_token": program.token, "username": program.name, "password": password}
+    body = urlencode(fields).encode()
+    cookies = "; ".join(f"{name}={value}" for name, value in program.visitor.cookies.items())
+    host = program.visitor.url.removeprefix("http://")
+    head = f"POST /login HTTP/1.1\r\nHost: {host}\r\nCookie: {cookies}\r\nContent-Length: {len(body)}\r\n"
+    head += "Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n\r\n"
+    address, port = host.split(":")
+    with socket.create_connection((address, int(port)), source_address=(program.visitor.source, 0)) as connection:
+        connection.sendall(head.encode() + body)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset, no farewell
+
+
+def judging_of(below: house.House) -> int:
+    """Return how many charges wait for their outcome."""
+    return int(below.rows(sa.select(sa.func.coalesce(sa.func.sum(schema.counter.c.judging), 0)))[0][0])
+
+
+def test_rule_03_who_goes_away_in_the_middle_has_no_more_guesses_and_leaves_no_charge_open(town):
+    server, below = town
+    below.person("alice")
+    programs = [Program(server, "alice", f"127.0.5.{number}") for number in range(1, 17)]
+    with ThreadPoolExecutor(len(programs)) as threads:
+        for _ in range(4):
+            list(threads.map(lambda program: cut_off(program, "a wrong password"), programs))
+            time.sleep(0.3)
+    deadline = time.monotonic() + PATIENCE
+    while judging_of(below) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert judging_of(below) == 0
+    wrong, total, blocked_until = below.counter("user:1")
+    assert (wrong, total, blocked_until > 0) == (5, 5, True)
+    assert 1 <= len(below.events("login.failed")) <= 5

@@ -16,6 +16,18 @@ PASSWORD = "quiet river stone"
 SUBMIT = "main form button[type=submit]"
 
 
+def turn_away(page: Page, status: int, seconds: int) -> None:
+    """Answer every login of this page as a server does that wants it to come again in so many seconds."""
+    page.route(
+        "**/login",
+        lambda route: (
+            route.fulfill(status=status, headers={"Retry-After": str(seconds)})
+            if route.request.method == "POST"
+            else route.continue_()
+        ),
+    )
+
+
 @dataclass(frozen=True)
 class Demo:
     """A running demo.
@@ -68,6 +80,12 @@ class Demo:
             row = (last + 1, at, "failures.counted", "refused", "system", "", "", "", "", detail, b"")
             marks = ", ".join("?" * len(row))
             connection.execute(f"INSERT INTO gatehouse_event ({names}) VALUES ({marks})", row)  # noqa: S608 - names of ours
+
+    def count_events(self, kind: str) -> int:
+        """Count the events of a kind in the audit log."""
+        with closing(sqlite3.connect(self.database)) as connection:
+            rows = connection.execute("SELECT count(*) FROM gatehouse_event WHERE kind = ?", (kind,)).fetchall()
+        return int(rows[0][0])
 
     def end_delays(self) -> None:
         """Let the server's delays be over: what waiting would do."""

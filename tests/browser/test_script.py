@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.person import PASSWORD
+from tests.browser.person import PASSWORD, turn_away
 
 
 def test_v6_2_6_63b_3_1_1_2_21_a_password_is_shown_on_demand_and_hidden_before_it_is_sent(demo, page):
@@ -72,14 +72,7 @@ def test_a_throttled_login_waits_and_sends_itself_again(demo, page, open_page):
 
 def test_waiting_can_be_stopped(demo, page):
     page.clock.install()
-    page.route(
-        "**/login",
-        lambda route: (
-            route.fulfill(status=503, headers={"Retry-After": "7"})
-            if route.request.method == "POST"
-            else route.continue_()
-        ),
-    )
+    turn_away(page, 503, 7)
     page.goto(f"{demo.url}/login")
     page.get_by_label("Login name").fill("alice")
     page.get_by_label("Password", exact=True).fill(PASSWORD)

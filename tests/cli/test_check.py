@@ -15,7 +15,14 @@ from flask_gatehouse.kernel.schema import REVISION, role
 from tests.cli.conftest import PASSWORD, SAFE, Commands
 from tests.support.apps import SECRET
 
-SOUND = {**SAFE, "SECRET_KEY": SECRET, "TESTING": False, "GATEHOUSE_ARGON2": "19456,2,1"}
+SOUND = {
+    **SAFE,
+    "SECRET_KEY": SECRET,
+    "TESTING": False,
+    "GATEHOUSE_ARGON2": "19456,2,1",
+    "GATEHOUSE_MAIL_URL": "smtps://mail.example",
+    "GATEHOUSE_MAIL_SENDER": "no-reply@app.example",
+}
 
 
 def check(run, exit_code=1):
@@ -65,8 +72,11 @@ def test_v13_2_3_each_unsafe_setting_is_named_with_its_mend(make_app, config, se
     "config, setting, mend",
     [
         ({"GATEHOUSE_VALKEY_URL": "redis://localhost"}, "GATEHOUSE_VALKEY_URL", "not used by this release: remove it"),
-        ({"GATEHOUSE_MAIL_URL": "console:"}, "GATEHOUSE_MAIL_URL", "not used by this release: remove it"),
-        ({"GATEHOUSE_MAIL_SENDER": "a@b.example"}, "GATEHOUSE_MAIL_SENDER", "not used by this release: remove it"),
+        (
+            {"GATEHOUSE_MAIL_URL": "smtp://mail.example?starttls=never"},
+            "GATEHOUSE_MAIL_URL",
+            "without TLS: remove starttls=never",
+        ),
         ({"GATEHOUSE_FIRST_USER_ADMIN": True}, "GATEHOUSE_FIRST_USER_ADMIN", "gatehouse init --admin NAME"),
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,8 @@ WELL = {
     "MAX_CONTENT_LENGTH": 1_000_000,
     "GATEHOUSE_ARGON2": "19456,2,1",
     "GATEHOUSE_TRUSTED_PROXIES": "10.0.0.0/8",
+    "GATEHOUSE_MAIL_URL": "smtps://mail.example",
+    "GATEHOUSE_MAIL_SENDER": "no-reply@app.example",
 }
 BARE = ("protected", "protected_async", "change")
 Case = Callable[[Commands], Iterator[None]]
@@ -246,7 +247,11 @@ def test_routes_without_a_label_are_named(make_app):
         ({"GATEHOUSE_SESSION_ABSOLUTE": "30m"}, "setting", "GATEHOUSE_SESSION_IDLE", {"GATEHOUSE_SESSION_IDLE": "30m"}),
         ({"GATEHOUSE_ADMIN_IDLE": "61m"}, "setting", "GATEHOUSE_ADMIN_IDLE", {"GATEHOUSE_ADMIN_IDLE": "60m"}),
         ({"GATEHOUSE_FRESH": "61m"}, "setting", "GATEHOUSE_FRESH", {"GATEHOUSE_FRESH": "60m"}),
-        ({"GATEHOUSE_MAIL_URL": "console:"}, "setting", "GATEHOUSE_MAIL_URL", {"GATEHOUSE_MAIL_URL": ""}),
+        ({"GATEHOUSE_MAIL_URL": "console:"}, "unsafe-setting", "GATEHOUSE_MAIL_URL", {}),
+        ({"GATEHOUSE_MAIL_URL": "smtp://mail.example?starttls=never"}, "setting", "GATEHOUSE_MAIL_URL", {}),
+        ({"GATEHOUSE_MAIL_SENDER": ""}, "unsafe-setting", "GATEHOUSE_MAIL_SENDER", {}),
+        ({"GATEHOUSE_MAIL_URL": ""}, "advised-setting", "GATEHOUSE_MAIL_URL", {}),
+        ({"GATEHOUSE_MAIL_URL": "", "GATEHOUSE_LOGIN_NAME": "both"}, "unsafe-setting", "GATEHOUSE_LOGIN_NAME", {}),
         (
             {"GATEHOUSE_SECRET_KEY_FALLBACKS": SECRET},
             "advised-setting",
@@ -328,21 +333,12 @@ def test_v12_3_1_v13_2_1_v13_2_3_how_the_database_is_reached_is_judged(make_app,
 
 
 def test_rule_29_v16_4_2_a_role_that_may_change_the_log_is_found(make_app, postgres_url):
-    databases.migrate(postgres_url)
-    role = f"app_{secrets.token_hex(6)}"
-    owner = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT")
-    with owner.connect() as connection:
-        connection.exec_driver_sql(f"CREATE ROLE {role} LOGIN")
-        connection.exec_driver_sql(f"GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {role}")
-    run = Commands(make_app(**WELL, GATEHOUSE_DATABASE_URL=postgres_url.replace("postgres@", f"{role}@")))
-    try:
-        assert "audit-rights" in findings(run)
-        with owner.connect() as connection:
-            connection.exec_driver_sql(f"REVOKE UPDATE ON gatehouse_event FROM {role}")
-        assert "audit-rights" not in findings(run)
-    finally:
-        databases.close(run.app)
-        with owner.connect() as connection:
-            connection.exec_driver_sql(f"DROP OWNED BY {role}")
-            connection.exec_driver_sql(f"DROP ROLE {role}")
-        owner.dispose()
+    may_change = "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {role}"
+    with databases.role(postgres_url, may_change) as role:
+        run = Commands(make_app(**WELL, GATEHOUSE_DATABASE_URL=role.url))
+        try:
+            assert "audit-rights" in findings(run)
+            role.grant("REVOKE UPDATE ON gatehouse_event FROM {role}")
+            assert "audit-rights" not in findings(run)
+        finally:
+            databases.close(run.app)

@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
+from flask_gatehouse.domain.factors import passkey_rows
 from flask_gatehouse.flows import rotate_keys
 from flask_gatehouse.flows.services import Services
 from flask_gatehouse.kernel import schema
@@ -112,7 +113,7 @@ def test_v11_2_2_every_seed_is_sealed_anew_and_the_old_secret_may_go(make_app, s
     assert by_key(run.services) == {key_id(NEW): 1_234}
     events = run.events("keys.rotated")
     assert [event["detail"]["number"] for event in events] == [234, 500, 500]
-    assert events[0]["detail"] == {"number": 234, "key": key_id(NEW), "reason": "yearly"}
+    assert events[0]["detail"] == {"method": "totp", "number": 234, "key": key_id(NEW), "reason": "yearly"}
     assert run.ok("keys", "rotate") == "0 seeds were sealed anew.\n"
     assert len(run.events("keys.rotated")) == 3  # what changes nothing leaves no row
     assert SEED not in json.dumps(events)
@@ -184,6 +185,49 @@ def test_a_seed_that_somebody_changed_or_moved_is_named_and_left_alone(make_app,
     run = Commands(make_app(**site.settings(NEW, SECRET)))
     assert "u4" in run("keys", "rotate").stderr
     assert by_key(run.services) == {key_id(NEW): 4, key_id(SECRET): 1}
+
+
+def vouch(held: Services, number: int, secret: str, first: int = 1) -> None:
+    """Give users a passkey each, whose row a secret vouches for."""
+    ring, rows = KeyRing(secret), []
+    for i in range(first, first + number):
+        text = passkey_rows.covered(i, b"id%d" % i, b"key", b"handle")
+        row = {
+            "digest": b"%032d" % i,
+            "user_id": i,
+            "credential_id": b"id%d" % i,
+            "public_key": b"key",
+            "sign_count": 0,
+        }
+        row |= {"aaguid": "", "transports": "usb", "handle": b"handle", "name": "k", "can_be_backed_up": False}
+        rows.append({**row, "is_backed_up": False, "created_at": 0, "mac": ring.mac("passkey-row", text)})
+    with held.database.unit() as connection:
+        connection.execute(sa.insert(schema.passkey), rows)
+
+
+def test_v11_2_2_passkeys_are_vouched_for_anew_as_well_and_lost_ones_are_named_at_the_end(make_app, site):
+    features = {"GATEHOUSE_FEATURES": "totp,passkeys,recovery_codes"}
+    first = services_of(make_app(**site.settings(SECRET) | features))
+    fill(first, 1_003)
+    vouch(first, 600, SECRET)
+    vouch(first, 2, LOST, first=601)
+    vouch(first, 401, SECRET, first=603)
+    run = Commands(make_app(**site.settings(NEW, SECRET) | features))
+    assert rotate_keys.due(run.services) == 2_006
+    found = {one["finding"]: one["text"] for one in json.loads(run("check", "--json").stdout)["findings"]}
+    assert found["old-seals"] == "2004 sealed under an older secret: gatehouse keys rotate"
+    assert found["lost-seals"].startswith("2 sealed under a secret that is not set")
+    result = run("keys", "rotate")
+    assert (result.exit_code, result.stdout) == (1, "1003 seeds and 1001 passkeys were sealed anew.\n")
+    assert "Error: 2 cannot be opened" in result.stderr
+    assert "u601, u602" in result.stderr
+    told = [(event["detail"]["method"], event["detail"]["number"]) for event in run.events("keys.rotated")]
+    assert told == [("passkey", 3), ("passkey", 498), ("passkey", 500), ("totp", 3), ("totp", 500), ("totp", 500)]
+    assert run("keys", "rotate").stdout == "0 seeds were sealed anew.\n"
+    for name in ("u601", "u602"):
+        run.ok("user", "reset-factors", name, "--reason", "the key is gone")
+    alone = services_of(make_app(**site.settings(NEW) | features))
+    assert rotate_keys.due(alone) == 0
 
 
 def test_without_a_feature_that_seals_there_is_nothing_to_do(make_app, site):

@@ -28,6 +28,7 @@ COMMANDS = {
     "demo": set(),
     "init": set(),
     "keys": {"rotate"},
+    "mail": {"flush"},
     "role": {"create", "delete", "edit", "grant", "list", "show", "withdraw"},
     "routes": set(),
     "session": {"list", "revoke"},

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shlex
+import signal
 import stat
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,9 +20,9 @@ from flask import Flask
 
 from flask_gatehouse import features
 from flask_gatehouse.cli import setup
-from tests.cli.conftest import PASSWORD, Commands
+from tests.cli.conftest import PASSWORD, PROGRAM, Commands
 from tests.support.apps import SECRET
-from tests.support.processes import free_port
+from tests.support.processes import clean_environment, free_port
 from tests.support.visitor import Visitor
 
 FACTORY = """
@@ -132,7 +135,10 @@ def test_v13_2_3_what_init_has_set_up_in_an_empty_folder_runs_safely_by_the_comm
     assert "login.succeeded" in [line["event"]["kind"] for line in lines if "event" in line]
     checked = program("check", "--json")
     assert checked.returncode == 0, checked.stdout
-    assert [finding["finding"] for finding in json.loads(checked.stdout)["findings"]] == ["one-administrator"]
+    assert [finding["finding"] for finding in json.loads(checked.stdout)["findings"]] == [
+        "advised-setting",
+        "one-administrator",
+    ]
 
 
 def test_a_second_run_leaves_what_is_there_and_says_so(program, tmp_path):
@@ -243,3 +249,37 @@ def test_the_app_that_init_has_set_up_passes_the_check(program, app_file):
     result = program("check")
     assert (result.returncode, result.stderr) == (0, "")
     assert "All is well." in result.stdout
+
+
+def _little_space(size: int) -> None:
+    """Let this process write files of so many bytes, as on a disk that is all but full."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def _init(folder: Path, room: int = 1_000_000) -> subprocess.CompletedProcess[str]:
+    """Run `gatehouse init` where files have little room."""
+    return subprocess.run(
+        [PROGRAM, "init"],
+        cwd=folder,
+        env=clean_environment({"PYTHONDONTWRITEBYTECODE": "1"}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: _little_space(room),
+    )
+
+
+@pytest.mark.parametrize("room", [0, 150])
+def test_rule_30_a_full_disk_leaves_no_env_file_that_is_cut_short(tmp_path, room):
+    full = _init(tmp_path, room)
+    assert full.returncode == 1
+    assert full.stderr.startswith("Error: ")
+    assert ".env" in full.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert _init(tmp_path).returncode == 0
+    assert len((tmp_path / ".env").read_text(encoding="utf-8").splitlines()) == 4
+    assert mode(tmp_path / ".env") == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".env", "app.py", "instance"]

@@ -9,7 +9,7 @@ from flask_gatehouse.domain import audit
 from flask_gatehouse.domain.audit import Event, Finding, Verified
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.identity import APP
-from tests.support.plans import sent_to
+from tests.support.statements import sent_to
 
 EVENT, HEAD = schema.event, schema.chain_head
 ROWS = 30

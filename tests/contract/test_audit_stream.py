@@ -48,6 +48,17 @@ def test_rule_27_v16_4_3_the_head_is_emitted_to_the_log_on_a_schedule(home, capl
     assert f"audit chain head {head_of(home)}" in caplog.messages
 
 
+def test_rule_27_v16_4_3_a_clock_that_was_ahead_for_a_moment_keeps_no_head_back(home, caplog):
+    caplog.set_level(logging.INFO, "flask_gatehouse.audit")
+    home.later(days=400)
+    home.record()
+    home.later(days=-400)
+    home.record()
+    assert heads(caplog)[1:] == [head_of(home)]
+    home.record()
+    assert len(heads(caplog)) == 2
+
+
 def test_rule_27_v16_4_3_every_event_is_told_to_the_log_as_the_row_that_it_is(home, caplog):
     caplog.set_level(logging.INFO, "flask_gatehouse.audit")
     nasty = 'a\r\nb\x1b[31m "q" \\ \x85 \u2028 \U0001f9d9'

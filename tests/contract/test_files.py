@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from flask_gatehouse import migrations
 from flask_gatehouse.kernel import schema
-from flask_gatehouse.kernel.database import Database, create_private_file, open_engine
+from flask_gatehouse.kernel.database import Database, open_engine
+from flask_gatehouse.kernel.engine import create_private_file
 from flask_gatehouse.kernel.parsing import database_path
 from tests.support import apps, databases
 from tests.support.visitor import submit

@@ -15,6 +15,7 @@ from flask_sqlalchemy import SQLAlchemy
 
 from flask_gatehouse import Gatehouse, migrations, public
 from flask_gatehouse.kernel import database as database_module
+from flask_gatehouse.kernel import engine as engine_module
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.database import Database, open_engine
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError
@@ -101,7 +102,7 @@ def test_v15_4_3_a_thread_that_holds_the_unit_lets_others_wait_no_longer_than_to
 
 
 def test_rule_35_another_program_that_writes_without_our_lock_is_waited_for(sqlite, monkeypatch):
-    monkeypatch.setattr(database_module, "BUSY_MILLISECONDS", 100)
+    monkeypatch.setattr(engine_module, "BUSY_MILLISECONDS", 100)
     other = sa.create_engine(sqlite.engine.url, isolation_level="AUTOCOMMIT")
     with other.connect() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE")

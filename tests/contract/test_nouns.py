@@ -165,9 +165,11 @@ def test_digests_are_counted_by_scheme(home):
 # --- links -------------------------------------------------------------------------------------------------
 
 
-def issue(connection: sa.Connection, user_id: int, *, epoch: int = 0, now: int = 0) -> str:
+def issue(connection: sa.Connection, user_id: int, *, epoch: int = 0, now: int = 0, address: str = "") -> str:
     """Make a link that lives for an hour."""
-    return tokens.issue_link(connection, tokens.RESET_PASSWORD, user_id, epoch, now=now, ends_at=now + HOUR)
+    return tokens.issue_link(
+        connection, tokens.Terms(tokens.RESET_PASSWORD, user_id, epoch, address), now=now, ends_at=now + HOUR
+    )
 
 
 def test_rule_31_v11_5_1_only_the_digest_of_a_256_bit_link_is_stored(connection):
@@ -180,8 +182,8 @@ def test_rule_31_looking_consumes_nothing_and_consuming_works_once(connection):
     alice = make(connection, "alice")
     secret = issue(connection, alice)
     for _ in range(5):
-        assert tokens.find_link(connection, tokens.RESET_PASSWORD, secret, 0) == (alice, "alice", None)
-    assert tokens.consume_link(connection, tokens.RESET_PASSWORD, secret, 0) == (alice, 0)
+        assert tokens.find_link(connection, tokens.RESET_PASSWORD, secret, 0) == (alice, "alice", None, "")
+    assert tokens.consume_link(connection, tokens.RESET_PASSWORD, secret, 0) == ("reset_password", alice, 0, "")
     assert tokens.consume_link(connection, tokens.RESET_PASSWORD, secret, 0) is None
     assert tokens.find_link(connection, tokens.RESET_PASSWORD, secret, 0) is None
 
@@ -212,7 +214,7 @@ def test_a_newer_link_kills_the_older_ones_of_its_user_alone(connection):
     older, others = issue(connection, alice), issue(connection, bob)
     newer = issue(connection, alice)
     found = [tokens.find_link(connection, tokens.RESET_PASSWORD, secret, 0) for secret in (older, newer, others)]
-    assert found == [None, (alice, "alice", None), (bob, "bob", None)]
+    assert found == [None, (alice, "alice", None, ""), (bob, "bob", None, "")]
 
 
 @pytest.mark.parametrize("values", [{"epoch": 1}, {"state": "suspended"}, {"state": "closed"}])
@@ -220,6 +222,33 @@ def test_rule_31_a_link_dies_with_the_epoch_and_with_its_user(connection, values
     secret = issue(connection, make(connection, "alice"))
     connection.execute(sa.update(USER).values(values))
     assert tokens.find_link(connection, tokens.RESET_PASSWORD, secret, 0) is None
+
+
+def test_rule_31_a_mailed_link_is_bound_to_the_very_address(connection):
+    alice = make(connection, "alice")
+    users.verify_email(connection, alice, "alice@example.org")
+    secret = issue(connection, alice, address="alice@example.org")
+    assert tokens.find_link(connection, tokens.RESET_PASSWORD, secret, 0)
+    users.set_email(connection, alice, "other@example.org")
+    assert tokens.find_link(connection, tokens.RESET_PASSWORD, secret, 0) is None
+    assert tokens.consume_link(connection, tokens.RESET_PASSWORD, secret, 0) is None
+
+
+def test_rule_31_an_address_is_verified_for_one_user_and_unverified_for_many(connection):
+    alice, bob = make(connection, "alice"), make(connection, "bob")
+    for user_id in (alice, bob):
+        users.set_email(connection, user_id, "shared@example.org")
+    assert users.find_by_email(connection, "shared@example.org") is None
+    assert users.verify_email(connection, bob, "Shared@example.org")
+    assert not users.verify_email(connection, alice, "shared@EXAMPLE.org")
+    found = users.find_by_email(connection, "SHARED@example.org")
+    assert found is not None
+    assert (found.id, found.email, found.is_email_verified) == (bob, "Shared@example.org", True)
+    unverified = users.find(connection, alice)
+    assert unverified is not None
+    assert (unverified.email, unverified.is_email_verified) == ("shared@example.org", False)
+    users.set_email(connection, bob, None)
+    assert users.verify_email(connection, alice, "shared@example.org")
 
 
 def _consume(here: house.House, _number: int, secret: str) -> bool:

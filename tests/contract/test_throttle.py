@@ -118,7 +118,7 @@ def test_rule_04_unlocking_zeroes_what_keeps_a_user_out_and_nothing_else(home):
         for _ in range(5):
             spend(home, key=key)
     with home.services.unit() as unit:
-        home.services.throttle.unlock(unit.connection, 1, unit.now)
+        home.services.throttle.unlock(unit.connection, 1)
     assert [bool(spend(home, key=key).wait) for key in ("user:1", "inside:1", "user:2", "name:0123")] == [
         False,
         False,

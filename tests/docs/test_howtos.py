@@ -23,7 +23,7 @@ from flask_gatehouse.flows import reset_password
 from flask_gatehouse.kernel.identity import CLI
 from tests.docs import pages, shell
 from tests.support import SOURCE, databases
-from tests.support.people import Elements
+from tests.support.people import Elements, confirming_link
 from tests.support.visitor import csrf_token, submit
 
 PASSWORD = "correct horse battery"
@@ -79,7 +79,7 @@ def home():
 """
 
 
-@pytest.mark.parametrize("name", ["deploy", "secrets", "collect-logs", "second-factors"])
+@pytest.mark.parametrize("name", ["deploy", "second-factors", "secrets", "collect-logs"])
 def test_the_commands_of_the_page_do_what_it_says(name, tmp_path):
     page = pages.page(f"howto/{name}.md")
     (tmp_path / "app.py").write_text(pages.files(page).get("app.py", APP), encoding="utf-8")
@@ -174,6 +174,30 @@ def test_v6_3_3_what_demands_a_second_factor_does_so_as_the_page_says(load, conf
     assert [client.get("/payments").json for client in clients] == [{"may_approve": yes} for yes in (True, False, True)]
     assert [client.get("/payments/approve").status_code for client in clients] == [200, 403, 200]
     assert anna.get("/payments/limits").text == "limits"
+
+
+def test_a_route_demands_a_second_factor_as_the_page_says(load, config, monkeypatch):
+    for name, value in config.items():
+        monkeypatch.setenv(name if name.startswith("GATEHOUSE_") else f"GATEHOUSE_{name}", str(value))
+    monkeypatch.setenv("GATEHOUSE_FEATURES", "totp,recovery_codes")
+    monkeypatch.setenv("GATEHOUSE_ORIGINS", "http://localhost")
+    monkeypatch.delenv("GATEHOUSE_TESTING")
+    monkeypatch.delenv("GATEHOUSE_ARGON2")
+    app = load("howto/second-factors.md", "app.py").app
+    with app.app_context():
+        app.extensions["gatehouse"].create_user("alice", PASSWORD)
+    client = app.test_client()
+    log_in(client, "alice")
+    assert client.get("/vault").location == "/account/security?next=/vault"
+    refused = client.get("/vault", headers={"Accept": "application/json"})
+    assert (refused.status_code, refused.json["type"].rpartition("/")[2]) == (403, "enrol")
+    shown = Elements(client.get("/account/security/totp").text)
+    link = next(a["href"] for a in shown.named("a") if a["href"].startswith("otpauth:"))
+    code = pyotp.TOTP(parse_qs(urlsplit(link).query)["secret"][0]).now()
+    enrolled = submit(client, "/account/security/totp", code=code)
+    assert len(Elements(enrolled.text).named("li")) >= 10
+    assert client.get("/vault").text == "gold"
+    assert submit(app.test_client(), "/login", username="alice", password=PASSWORD).location == "/login/factor"
     databases.close(app)
 
 
@@ -280,11 +304,14 @@ def test_every_page_is_given_what_the_manual_says(config):
         gate.create_user("root", PASSWORD, roles=["admin"])
         gate.create_user("alice", PASSWORD)
         link = reset_password.make_link(gate.services(app), CLI, "alice")
+        confirm = confirming_link(gate.services(app), "alice")
     guest, root, alice = app.test_client(), app.test_client(), app.test_client()
     log_in(root, "root")
     log_in(alice, "alice")
     with template_rendered.connected_to(note, app):
         for path in ("/login", "/register", f"/reset-password/{link}", "/reset-password/ended"):
+            guest.get(path)
+        for path in ("/forgot-password", f"/verify-email/{confirm}"):
             guest.get(path)
         for path in ("/reauthenticate", "/account", "/account/password", "/account/security", "/account/sessions"):
             alice.get(path)
@@ -300,6 +327,7 @@ def test_every_page_is_given_what_the_manual_says(config):
         for path in ("/admin/roles", "/admin/roles/admin"):
             root.get(path)
         alice.get("/admin")
+        alice.get("/account/security/passkeys")
         shown = Elements(alice.get("/account/security/totp").text)
         seed = parse_qs(urlsplit(next(a["href"] for a in shown.named("a") if a["href"].startswith("otpauth:"))).query)
         code = pyotp.TOTP(seed["secret"][0]).now()

@@ -186,10 +186,14 @@ def test_after_a_backup_was_put_back_nothing_of_its_day_is_left_open(site, run, 
 
 
 def test_v6_5_6_a_lost_second_factor_is_reset_from_the_shell(run, tmp_path):
-    phones.enrol(run.services, 1)
+    run.create("bella")
+    for user_id in (1, 2):
+        phones.enrol(run.services, user_id)
     assert not is_admin(run.app, "alice")  # a code is due
     follow(run, SECTIONS[6], tmp_path)
     assert is_admin(run.app, "alice")
+    other = submit(run.app.test_client(), "/login", username="bella", password=PASSWORD)
+    assert other.location == "/login/factor"  # nobody else's went
     assert [event["detail"]["reason"] for event in run.events("factor.reset")] == ["no phone, no codes; known by sight"]
 
 

@@ -198,7 +198,7 @@ def test_who_holds_no_longer_is_not_touched_and_holders_come_a_page_at_a_time(ho
 # --- who may ----------------------------------------------------------------------------------------------
 
 
-def test_v8_2_2_nobody_changes_a_role_to_or_from_more_than_they_hold(home, editor):
+def test_v8_2_3_nobody_changes_a_role_to_or_from_more_than_they_hold(home, editor):
     make(home, "auditor", "audit:read")
     make(home, "strong", "audit:read", "sessions:revoke")
     assert refusal(change(home, editor, "audit:read", "sessions:revoke")) is Refusal.FORBIDDEN
@@ -228,7 +228,7 @@ def test_nobody_changes_a_role_that_they_hold_themselves(home, editor):
     assert refusal(edit_roles.hindrance(home.services, root, "editors")) is Refusal.SELF
 
 
-def test_v8_3_1_what_is_added_to_a_role_does_not_outlast_who_added_it(home, editor):
+def test_v8_2_3_what_is_added_to_a_role_does_not_outlast_who_added_it(home, editor):
     make(home)
     grant(home, home.person("plain"), "auditor")
     grant(home, editor.identity.user_id, "editors", home.clock.now() + DAY)  # the editor's own right ends tomorrow
@@ -238,7 +238,7 @@ def test_v8_3_1_what_is_added_to_a_role_does_not_outlast_who_added_it(home, edit
     assert change(home, editor, "audit:read", "users:read", name="unheld") == "unheld"  # a grant of it ends in time
 
 
-def test_v8_3_1_a_role_that_permits_nothing_is_not_changed_by_who_does_not_hold_it(home, editor):
+def test_v8_2_2_a_role_that_permits_nothing_is_not_changed_by_who_does_not_hold_it(home, editor):
     make(home, "boss", "audit:read")
     assert change(home, BY_COMMAND, name="boss") == "boss"  # asked for by its name alone from now on
     assert refusal(change(home, editor, "audit:read", name="boss")) is Refusal.FORBIDDEN

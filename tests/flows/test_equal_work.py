@@ -9,12 +9,13 @@ import pytest
 import sqlalchemy as sa
 from werkzeug.security import generate_password_hash
 
-from flask_gatehouse.domain import passwords
+from flask_gatehouse.domain import devices, passwords, users
 from flask_gatehouse.domain.passwords import scheme_of
 from flask_gatehouse.flows import administer
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.clock import micros
+from tests.flows.test_totp import Phone
 from tests.support import house
 from tests.support.house import BY_COMMAND, PASSWORD, WRONG, statements_of
 from tests.support.visitor import csrf_token
@@ -161,3 +162,38 @@ def _answer(home: house.House, kind: str, accept: str) -> tuple[int, str, tuple[
     )
     cookies = tuple(sorted(cookie.partition("=")[0] for cookie in answer.headers.getlist("Set-Cookie")))
     return answer.status_code, body, headers, cookies
+
+
+def _noted(home: house.House, name: str, password: str, cookie: str) -> list[object]:
+    """Return outcome, hashes and statements of seven failing logins: beyond the delay that the fifth begins."""
+    seen: list[object] = []
+    for _ in range(7):
+        spare, hashes = devices.new(home.services.keys), house.hashes_of(home)
+        with statements_of(home) as noted:
+            outcome = home.log_in(name, password, device=cookie, spare=spare)
+        vars(home.services.hasher).pop("_check")
+        vars(home.services.hasher).pop("_hash")
+        seen.append((outcome, list(hashes), noted.texts))
+    return seen
+
+
+@pytest.mark.parametrize("kind", ["wrong", "suspended", "disabled", "temporary", "totp"])
+def test_rule_09_v6_3_8_a_browser_known_for_somebody_else_is_told_no_more_all_the_way_into_the_delay(open_house, kind):
+    home = open_house(GATEHOUSE_FEATURES="totp,recovery_codes")
+    home.person("bob")
+    cookie = home.session("bob", spare=devices.new(home.services.keys)).device
+    password = WRONG
+    if kind == "totp":
+        Phone(home)
+    else:
+        _, password = attempt_of(home, "wrong" if kind == "temporary" else kind)
+    if kind == "temporary":
+        digest, until = home.services.hasher.hash(PASSWORD), home.clock.now() + 10**12
+        with home.services.database.unit() as connection:
+            user = users.find_by_name(connection, "alice")
+            assert user is not None
+            passwords.store(connection, user.id, digest, 1, temporary_until=until)
+    home.later(minutes=15)
+    for _ in range(2):  # the first tells what has ended, the second finds nothing to tell: it looks again in a second
+        home.log_in("warm", WRONG, device=cookie)
+    assert _noted(home, "stranger", WRONG, cookie) == _noted(home, "alice", password, cookie)

@@ -167,6 +167,16 @@ def test_rule_05_a_reset_forgets_all_browsers_and_knows_the_one_that_completes_i
     assert (known_to(home, cookie, alice), known_to(home, fresh, alice)) == (False, True)
 
 
+def test_rule_05_a_reset_in_a_shared_browser_forgets_it_for_nobody_else(home, alice, cookie):
+    bob = home.person("bob")
+    shared = home.session("bob", device=cookie, spare=devices.new(home.services.keys)).device
+    fresh = devices.new(home.services.keys)
+    link = reset_password.make_link(home.services, CLI, "alice")
+    assert reset_password.complete(home.services, str(link), NEW, HERE, shown=shared, device=fresh) == alice
+    assert (known_to(home, shared, alice), known_to(home, fresh, alice)) == (False, True)
+    assert (known_to(home, shared, bob), known_to(home, fresh, bob)) == (False, True)
+
+
 def test_rule_05_ending_all_forgets_all_browsers_but_the_one_that_does_it(home, alice, cookie):
     other = devices.new(home.services.keys)
     issued = home.session(spare=other)
@@ -352,3 +362,52 @@ def test_v15_2_2_a_password_of_very_many_marks_is_refused_without_being_composed
     plain = "a" * 1025
     assert time.process_time() - begun < 2  # composing them takes longer by far
     assert not home.log_in(password=plain)
+
+
+def told(home, kind):
+    return sum(one["number"] for one in home.details("failures.counted") if one["kind"] == kind)
+
+
+def test_rule_28_repeats_are_told_when_the_same_one_goes_on(home, alice):
+    for _ in range(4):
+        home.log_in("alice", WRONG)
+    home.later(minutes=11)
+    home.log_in("alice", WRONG)
+    home.later(minutes=11)
+    home.log_in("nobody", WRONG)
+    assert told(home, "login.failed") == 3
+
+
+def test_rule_28_refusals_are_told_when_the_same_address_goes_on(home, alice):
+    home.person("bob")
+    for number in range(27):
+        home.log_in(f"nobody{number}", WRONG)
+    home.session("bob", address=ELSEWHERE)  # moves what memory counted into the row
+    home.later(minutes=11)
+    home.log_in("x1", WRONG)
+    home.later(minutes=11)
+    home.session("bob", address=ELSEWHERE)
+    assert told(home, "login.throttled") == 6
+
+
+def test_rule_28_the_overflow_of_spraying_is_told_when_it_goes_on(home, alice):
+    for number in range(140):
+        home.log_in(f"nobody{number}", WRONG, address=f"10.0.{number}.1")
+    home.later(minutes=11)
+    for number in range(3):
+        home.log_in(f"anybody{number}", WRONG, address=f"10.1.{number}.1")
+    home.later(minutes=11)
+    for number in range(20):  # each tells of twenty windows
+        home.log_in(f"somebody{number}", WRONG, address=f"10.2.{number}.1")
+    assert told(home, "login.failed") == 40
+
+
+def test_rule_28_denials_are_told_when_the_same_user_goes_on(home, alice):
+    for _ in range(30):
+        home.services.throttle.count_denial(alice, home.clock.now())
+    home.later(minutes=11)
+    home.services.throttle.count_denial(alice, home.clock.now())
+    home.later(minutes=11)
+    home.session()
+    home.session()
+    assert told(home, "access.denied") == 9

@@ -371,3 +371,12 @@ def test_proofs_say_what_was_shown_and_when(home, alice):
     identity = home.identity(home.session().secret)
     assert identity.proofs == (Proof("password", home.clock.now(), KNOWS),)
     assert identity.proven_at == home.clock.now()
+
+
+def test_rule_03_what_could_not_be_hashed_for_want_of_memory_is_no_wrong_password(home):
+    alice = home.person()
+    huge = str(home.digest(alice)).replace("m=1024", "m=4294967288")
+    with home.services.database.unit() as connection:
+        passwords.store(connection, alice, huge, 1)
+    outcome = home.log_in()
+    assert (outcome.reason, home.counter(f"user:{alice}")[0]) == (Refusal.BUSY, 0)

@@ -13,9 +13,11 @@ from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.flows.outcomes import FactorDue, Refusal, Refused
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.identity import CLI
+from tests.flows.test_passkeys import ALL, Owner, enrol_in
 from tests.flows.test_recorded import FAULTS, rows_of
 from tests.flows.test_totp import ON, Phone, answer, begin, code_of, refusal
 from tests.support import house
+from tests.support.authenticator import Authenticator
 from tests.support.house import BY_COMMAND, HERE
 
 TABLES = (schema.totp, schema.recovery_code)
@@ -111,3 +113,28 @@ def test_rule_29_v16_3_1_without_its_row_in_the_log_nothing_is_changed(home, dee
     assert DEEDS[deed](home, phone.user_id, pending)
     assert len(home.events()) == recorded + 1
     assert home.verified() == recorded + 1
+
+
+def test_v6_5_6_passkeys_are_reset_too_and_the_administrator_sees_each_by_its_name(open_house):
+    home = open_house(**ALL)
+    owner = Owner(home)
+    assert isinstance(enrol_in(home, owner.session.secret, Authenticator(), "spare key"), seeds.Enrolled)
+    with home.services.reading() as connection:
+        shown = seeds.enrolled_of(home.services, connection, owner.user_id)
+    assert [(one.method, one.name, one.left) for one in shown] == [
+        *(("passkey", name, None) for name in ("my key", "spare key")),
+        ("recovery_code", "", 10),
+    ]
+    assert [one.created_at for one in shown[:2]] == [home.clock.now()] * 2
+    assert administer.reset_factors(home.services, BY_COMMAND, owner.user_id)
+    assert home.count(schema.passkey) == 0
+    assert home.details("factor.reset")[0]["methods"] == ["passkey", "recovery_code"]
+    assert isinstance(owner.log_in(), Refused)
+    assert isinstance(home.log_in(), Issued)
+
+
+def test_a_closed_users_passkeys_go_with_the_feature_off_as_well(open_house):
+    owner = Owner(open_house(**ALL))
+    later = open_house(GATEHOUSE_FEATURES="totp")
+    assert administer.close(later.services, BY_COMMAND, owner.user_id)
+    assert later.count(schema.passkey) == 0

@@ -120,7 +120,7 @@ def test_a_disabled_password_and_a_delay_are_named_until_they_are_mended(quiet):
     found = matters(quiet)[Concern.DISABLED]
     assert [(one.name, one.user_id) for one in found.subjects] == [("alice", alice)]
     with quiet.services.unit() as unit:
-        quiet.services.throttle.unlock(unit.connection, alice, unit.now)
+        quiet.services.throttle.unlock(unit.connection, alice)
     assert matters(quiet) == {}
 
 

@@ -23,7 +23,7 @@ def refusal(outcome):
 # --- in time -----------------------------------------------------------------------------------------------
 
 
-def test_v8_3_1_who_is_administrator_for_an_hour_makes_nobody_one_for_longer(home):
+def test_v8_2_3_who_is_administrator_for_an_hour_makes_nobody_one_for_longer(home):
     home.person("root", roles=["admin"])
     brief, puppet = home.person("brief"), home.person("puppet")
     end = home.clock.now() + HOUR
@@ -40,7 +40,7 @@ def test_v8_3_1_who_is_administrator_for_an_hour_makes_nobody_one_for_longer(hom
     assert home.grants(puppet) == home.grants(brief) == []
 
 
-def test_v8_3_1_of_several_rights_the_one_that_lasts_longest_counts(home):
+def test_v8_2_3_of_several_rights_the_one_that_lasts_longest_counts(home):
     home.person("root", roles=["admin"])
     both, other = home.person("both", roles=["clerk"]), home.person("other")
     end = home.clock.now() + HOUR
@@ -64,7 +64,7 @@ def test_v16_2_1_a_grant_that_ends_sooner_than_before_asks_for_a_reason_as_a_wit
 # --- by name -----------------------------------------------------------------------------------------------
 
 
-def test_v8_3_1_a_role_that_permits_nothing_is_granted_by_its_holders_only(open_house):
+def test_v8_2_3_a_role_that_permits_nothing_is_granted_by_its_holders_only(open_house):
     home = open_house()
     home.gate.role("boss", [])
     home.gate.role("helpdesk", ["roles:grant", "users:read"])
@@ -106,7 +106,7 @@ def shadowed(home):
     return home
 
 
-def test_v8_3_1_a_role_in_code_has_the_permissions_of_the_code_alone(shadowed):
+def test_v8_2_1_a_role_in_code_has_the_permissions_of_the_code_alone(shadowed):
     shadowed.person("alice", roles=["clerk"])
     identity = shadowed.identity(shadowed.session("alice").secret)
     assert identity.permissions == {"invoice:read"}

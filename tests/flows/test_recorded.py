@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -189,7 +188,7 @@ def test_v16_2_5_v14_2_4_no_row_and_no_line_of_any_deed_holds_a_secret(open_hous
         known += [made.secret] if isinstance(made, Issued) else []
     text = str(home.rows(sa.select(schema.event))) + caplog.text
     assert len(known) >= 10
-    assert "INSERT INTO gatehouse_event" in text
+    assert "INSERT INTO gatehouse_user" in text
     assert [secret for secret in known if secret in text] == []
 
 
@@ -197,29 +196,12 @@ def test_v16_2_5_v14_2_4_no_row_and_no_line_of_any_deed_holds_a_secret(open_hous
 
 
 @pytest.fixture
-def least(postgres, postgres_url):
+def least(postgres_url):
     """Return a house whose database role may only read and insert events."""
-    databases.migrate(postgres_url)
-    role = f"app_{secrets.token_hex(6)}"
-    others = [name for name in schema.metadata.tables if name not in {"gatehouse_event", "gatehouse_chain_head"}]
-    owner = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT")
-    with owner.connect() as connection:
-        for statement in (
-            f"CREATE ROLE {role} LOGIN",
-            f"GRANT SELECT, INSERT, UPDATE, DELETE ON {', '.join(others)} TO {role}",
-            f"GRANT SELECT, INSERT ON gatehouse_event TO {role}",
-            f"GRANT SELECT, UPDATE ON gatehouse_chain_head TO {role}",
-            f"GRANT SELECT ON gatehouse_version TO {role}",
-            f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}",
-        ):
-            connection.exec_driver_sql(statement)
-    here = house.build(postgres_url.replace("postgres@", f"{role}@"))
-    yield here
-    house.close(here)
-    with owner.connect() as connection:
-        connection.exec_driver_sql(f"DROP OWNED BY {role}")
-        connection.exec_driver_sql(f"DROP ROLE {role}")
-    owner.dispose()
+    with databases.least_role(postgres_url) as role:
+        here = house.build(role.url)
+        yield here
+        house.close(here)
 
 
 def test_rule_29_v13_2_2_the_app_works_with_select_and_insert_alone_on_its_log(least):

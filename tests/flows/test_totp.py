@@ -6,6 +6,7 @@ import pyotp
 import pytest
 import sqlalchemy as sa
 
+from flask_gatehouse.domain import devices
 from flask_gatehouse.domain.sessions import Issued
 from flask_gatehouse.flows import enrol, rotate_keys, second_step, step_up
 from flask_gatehouse.flows.opening import Attempt
@@ -31,16 +32,19 @@ def code_of(home: house.House, seed: str, steps: int = 0) -> str:
     return pyotp.TOTP(seed).generate_otp(home.clock.now() // (30 * SECOND) + steps)
 
 
-def begin(home: house.House, name: str = "alice") -> str:
+def begin(home: house.House, name: str = "alice", **attempt: str) -> str:
     """Log in by password, which must leave a factor due, and return the pending secret."""
-    outcome = home.log_in(name)
+    outcome = home.log_in(name, **attempt)
     assert isinstance(outcome, FactorDue)
     return outcome.pending.secret
 
 
-def answer(home: house.House, pending: str, value: str, field: str = "code") -> Issued | FactorLost | Refused:
+def answer(
+    home: house.House, pending: str, value: str, field: str = "code", device: str = ""
+) -> Issued | FactorLost | Refused:
     """Answer the second step."""
-    return second_step.answer(home.services, pending, field, value, Attempt(HERE))
+    spare = devices.new(home.services.keys) if device else ""
+    return second_step.answer(home.services, pending, field, value, Attempt(HERE, device=device, spare=spare))
 
 
 def refusal(outcome: object) -> object:
@@ -269,3 +273,59 @@ def test_recovery_codes_alone_are_no_factor(home):
     mine = home.session().secret
     assert refusal(enrol.renew_codes(home.services, home.identity(mine), HERE)) == "factor"
     assert isinstance(home.log_in(), Issued)
+
+
+# --- while somebody guesses ---------------------------------------------------------------------------------
+
+
+def known_browser(home: house.House, phone: Phone) -> str:
+    """Log in with both factors in a new browser and return its device cookie."""
+    cookie = devices.new(home.services.keys)
+    opened = answer(home, begin(home), code_of(home, phone.seed), device=cookie)
+    assert isinstance(opened, Issued)
+    home.later(minutes=11)
+    return opened.device
+
+
+def test_rule_04_a_known_browser_passes_the_second_step_whatever_others_do_at_its_address(home):
+    mallory, phone = Phone(home, "mallory"), Phone(home)
+    cookie = known_browser(home, phone)
+    home.change(schema.session.update().values(seen_at=home.clock.now()))  # mallory has been busy meanwhile
+    inside = mallory.session
+    identity = home.identity(inside.secret)
+    for _ in range(61):
+        step_up.prove_factor(home.services, identity, inside.secret, "000000", HERE)
+    assert home.counter(f"step-up@{HERE.address}")[0] == 60
+    opened = answer(home, begin(home, device=cookie), code_of(home, phone.seed), device=cookie)
+    assert isinstance(opened, Issued)
+
+
+def test_rule_04_a_known_browser_passes_the_second_step_while_a_thief_of_the_password_guesses_codes(home):
+    phone = Phone(home)
+    cookie = known_browser(home, phone)
+    pending = begin(home)
+    for _ in range(5):
+        answer(home, pending, "000000")
+    assert refusal(answer(home, begin(home), code_of(home, phone.seed))) is Refusal.THROTTLED
+    opened = answer(home, begin(home, device=cookie), code_of(home, phone.seed), device=cookie)
+    assert isinstance(opened, Issued)
+
+
+def test_rule_03_rule_05_a_known_browser_is_equally_capped_at_the_second_step(home):
+    phone = Phone(home)
+    cookie = known_browser(home, phone)
+    for _ in range(10):
+        home.later(hours=1)
+        answer(home, begin(home, device=cookie), "000000", device=cookie)
+    with home.services.reading() as connection:
+        assert devices.find(connection, cookie, phone.user_id) is None
+
+
+def test_rule_03_the_refund_of_a_login_in_two_steps_goes_to_the_address_that_was_charged(home):
+    phone, elsewhere = Phone(home), "198.51.100.7"
+    home.later(minutes=11)
+    for number in range(10):
+        home.log_in(f"nobody{number}", "wrong")
+    pending = begin(home, address=elsewhere)
+    assert isinstance(answer(home, pending, code_of(home, phone.seed)), Issued)
+    assert (home.counter(f"login@{HERE.address}")[0], home.counter(f"login@{elsewhere}")[0]) == (10, 0)

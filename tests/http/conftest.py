@@ -8,12 +8,14 @@ from typing import Any, Protocol
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 
 import flask_gatehouse as gatehouse
 from flask_gatehouse.kernel.clock import Clock
 from flask_gatehouse.kernel.feature import Factor
 from tests.http.people import Setup
 from tests.support import apps, databases
+from tests.support.people import logged_in
 
 
 class Build(Protocol):
@@ -66,6 +68,12 @@ def build(request: pytest.FixtureRequest, run_folder: Path, tmp_path: Path) -> I
     yield make
     for app in made:
         databases.close(app)
+
+
+@pytest.fixture
+def root(app: Flask) -> FlaskClient:
+    """Return the browser of root, whom the `app` of a file of tests has as its administrator."""
+    return logged_in(app, "root")
 
 
 def _database_url(request: pytest.FixtureRequest, run_folder: Path, tmp_path: Path) -> str:

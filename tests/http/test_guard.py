@@ -7,13 +7,13 @@ from contextlib import ExitStack
 
 import pytest
 from flask import current_app
-from sqlalchemy import event
 from werkzeug.routing import BaseConverter
 from werkzeug.test import EnvironBuilder
 
 import flask_gatehouse as gatehouse
 from flask_gatehouse.http.guard import RULES
 from tests.http.people import JSON, PASSWORD, StillClock, add_user, cookie, enter, entries, log_in, services
+from tests.support.statements import sent_to
 from tests.support.visitor import csrf_token, submit
 
 FLOODER, OTHER = {"REMOTE_ADDR": "203.0.113.9"}, {"REMOTE_ADDR": "198.51.100.7"}
@@ -59,16 +59,9 @@ def flooded(app, stranger):
     return app
 
 
-def statements(app):
-    """Return a list that grows with every statement the database is asked."""
-    asked = []
-    event.listen(services(app).database.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
-    return asked
-
-
 def test_rule_06_a_spent_address_is_refused_before_flask_and_without_the_database(flooded, stranger):
-    asked = statements(flooded)
-    answer = guess(stranger, "alice", **FLOODER)
+    with sent_to(services(flooded).database) as asked:
+        answer = guess(stranger, "alice", **FLOODER)
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "600")
     assert "Nothing was checked and nothing was changed" in answer.text
     assert (flooded.config["REACHED"], asked) == ([], [])
@@ -146,7 +139,13 @@ def test_rule_07_without_a_place_to_hash_strangers_are_turned_away_uncharged_and
     assert guess(stranger, "alice", **OTHER).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/login", "/register", "/reset-password/x", "/reauthenticate", "/account/password"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/login", "/register", "/reset-password/x", "/reauthenticate", "/account/password"),
+        *("/forgot-password", "/verify-email/x"),
+    ],
+)
 def test_rule_06_every_endpoint_that_hashes_is_judged_by_the_url_map(app, path):
     adapter = app.url_map.bind("localhost")
     assert adapter.match(path, method="POST")[0] in RULES

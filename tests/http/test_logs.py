@@ -8,11 +8,13 @@ import logging
 import logging.handlers
 import queue
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from flask import request
+from werkzeug.datastructures import MultiDict
 
 from flask_gatehouse import JsonLines, public
 from flask_gatehouse.flows import reset_password
@@ -233,9 +235,27 @@ def test_v16_2_5_a_whole_story_leaves_no_secret_in_the_log(build, sink, tmp_path
             "Cookie: __Host-gatehouse=***; gatehouse-device=***; a=b",
         ),
         ("Authorization: Bearer gh_0123456789abcdef", "Authorization: Bearer ***"),
-        ("username=a&password=b+c&csrf_token=d", "username=a&password=***&csrf_token=***"),
+        ("username=a&csrf_token=d&password=b+c", "username=a&csrf_token=***&password=***"),
+        ("code=123 456&next=/", "code=***&next=/"),
+        ("password=open se'same\" & x=y\nnext line", "password=***\nnext line"),
+        ("Password=one two", "Password=***"),
+        ("current=a&b&username=c", "current=***"),
+        ("recovery_code=ABCDE FGHIJ", "recovery_code=***"),
         ("{'password': 'open sesame', 'user': 'a'}", "{'password': '***', 'user': 'a'}"),
         ('{"recovery_code": "1-2-3"}', '{"recovery_code": "***"}'),
+        (repr({"password": "it's", "a": 1}), "{'password': \"***\", 'a': 1}"),
+        (repr({"password": 'it\'s "so"', "a": 1}), "{'password': '***', 'a': 1}"),
+        (json.dumps({"password": 'a"b\\', "a": 1}), '{"password": "***", "a": 1}'),
+        (json.dumps({"code": 123456, "a": 1}), '{"code": ***, "a": 1}'),
+        (repr({"confirm": ["one two"], "a": ["b"]}), "{'confirm': ['***'], 'a': ['b']}"),
+        (repr(MultiDict([("password", 'a"b c'), ("a", "b")])), "MultiDict([('password', '***'), ('a', 'b')])"),
+        (repr(b'{"password": "abc", "a": 1}'), 'b\'{"password": "***", "a": 1}\''),
+        (json.dumps(json.dumps({"password": "abc"})), '"{\\"password\\": "***"'),
+        ("{'password': 'cut off in the mid", "{'password': '***'"),
+        ("GATEHOUSE_SECRET_KEY=abc-def", "GATEHOUSE_SECRET_KEY=***"),
+        ("{'SECRET_KEY': 'abc', 'PEPPER': 'def'}", "{'SECRET_KEY': '***', 'PEPPER': '***'}"),
+        ("otpauth://totp/x:a?secret=ABCDEF&issuer=x", "otpauth://totp/x:a?secret=***&issuer=x"),
+        ("postgresql://gate:hun@ter2@db/gate", "postgresql://gate:***@db/gate"),
         ("postgresql://gate:hunter2@db/gate", "postgresql://gate:***@db/gate"),
         ("Basic authentication is not ours", "Basic authentication is not ours"),
     ],
@@ -243,6 +263,16 @@ def test_v16_2_5_a_whole_story_leaves_no_secret_in_the_log(build, sink, tmp_path
 def test_v16_2_5_what_looks_like_a_secret_is_masked_in_anybodys_line(sink, text, shown):
     logging.getLogger("some.server").error(text)
     assert sink.lines[0]["text"] == shown
+
+
+@pytest.mark.parametrize(
+    "text", ["'password':" + " " * 60_000, "://a:" + "b@" * 30_000, "'a_" * 20_000, "'password':'" + "\\" * 60_000]
+)
+def test_v15_2_2_masking_takes_its_time_from_nobody_however_long_a_line_is(text):
+    record = logging.LogRecord("host", logging.ERROR, "", 0, text, (), None)
+    before = time.process_time()
+    JsonLines().format(record)
+    assert time.process_time() - before < 1
 
 
 def test_a_message_of_any_type_is_taken(sink):

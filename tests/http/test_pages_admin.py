@@ -44,12 +44,6 @@ def app(make_app):
     return made
 
 
-@pytest.fixture
-def root(app):
-    """Return the administrator's browser."""
-    return logged_in(app, "root")
-
-
 # --- who may -----------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,8 @@ from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.identity import APP, GUEST, Source
 from tests.support.people import HOUR, PROGRAM, Elements, let_pass, logged_in, make_person, newcomer, services_of
-from tests.support.plans import fill_log, sent_to
+from tests.support.plans import fill_log
+from tests.support.statements import sent_to
 from tests.support.visitor import csrf_token, submit
 
 PAGE, VERIFY = "/admin/audit", "/admin/audit/verify"
@@ -30,12 +31,6 @@ def app(make_app, database_url):
     make_person(made, "root", "admin")
     make_person(made, "bob")
     return made
-
-
-@pytest.fixture
-def root(app):
-    """Return the administrator's browser."""
-    return logged_in(app, "root")
 
 
 def record(app, *events):
@@ -134,11 +129,13 @@ def test_long_facts_are_cut_short(app, root):
 
 
 def test_when_a_grant_ends_is_a_time_and_a_grant_without_end_says_nothing_of_it(app, root):
-    ends = 4_070_908_800_000_000
-    record(app, *(Event("role.granted", APP, 2, detail={"role": "staff", "until": at}) for at in (ends, None, 10**30)))
+    old, ends = 4_070_908_800_000_000, "2099-01-01T00:00:00Z"
+    ways = (ends, old, None, 10**30)
+    record(app, *(Event("role.granted", APP, 2, detail={"role": "staff", "until": at}) for at in ways))
     text = shown(root)
-    beyond, without, with_end = (row(text, number) for number in numbers(text)[:3])
-    assert "role.granted · role staff · until 2099-01-01T00:00:00Z" in with_end
+    beyond, without, with_instant, with_end = (row(text, number) for number in numbers(text)[:4])
+    assert f"role.granted · role staff · until {ends}" in with_end
+    assert f"role.granted · role staff · until {ends}" in with_instant
     assert "until" not in without
     assert f"until {10**30}" in beyond
 
@@ -164,7 +161,13 @@ def test_each_filter_finds_what_it_says_and_stays_in_its_field(app, root):
         *("bob", "2001:db8::7", since, ""),
     ]
     assert re.findall(r"<option selected>([^<]*)", found[-1]) == ["logout"]
-    assert "No event here." in shown(root, since="1970-01-01T00:00:00Z", until="1970-01-01T00:00:01Z")
+
+
+def test_a_list_without_rows_says_whether_anything_was_asked_for(root):
+    span = {"since": "1970-01-01T00:00:00Z", "until": "1970-01-01T00:00:01Z"}
+    assert "No event fits." in shown(root, **span)
+    assert "No older event fits." in shown(root, **span, before=5)
+    assert "No event here." in shown(root, before=1)
 
 
 def test_a_network_whose_refusals_were_counted_can_be_looked_for(app, root):
@@ -254,7 +257,7 @@ def test_a_page_that_found_nothing_yet_leads_further_back(app, root, monkeypatch
         assert "there may be older ones" in text
         text, pages = root.get(link).get_data(as_text=True), pages + 1
     assert pages > 2
-    assert "No event here." in text
+    assert "No older event fits." in text
 
 
 def test_statements_are_few_and_the_same_however_long_the_log_is(app, root):

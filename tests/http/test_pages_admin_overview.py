@@ -17,7 +17,7 @@ from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.identity import APP, CLI, GUEST, SYSTEM
 from flask_gatehouse.web.picture import HEIGHT, LEAST, picture_of
 from tests.support.people import Elements, logged_in, make_person, newcomer, services_of
-from tests.support.plans import sent_to
+from tests.support.statements import sent_to
 from tests.support.visitor import submit
 
 HOUR = 3600 * 10**6
@@ -31,12 +31,6 @@ def app(make_app, database_url):
     for name, *roles in (("root", "admin"), ("ruth", "admin"), ("bob",)):
         make_person(made, name, *roles)
     return made
-
-
-@pytest.fixture
-def root(app):
-    """Return the administrator's browser."""
-    return logged_in(app, "root")
 
 
 def overview(client):

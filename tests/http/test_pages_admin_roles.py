@@ -37,12 +37,6 @@ def app(make_app, database_url):
     return made
 
 
-@pytest.fixture
-def root(app):
-    """Return the administrator's browser."""
-    return logged_in(app, "root")
-
-
 def create(client, name, *permissions, **fields):
     """Send the form that makes a role."""
     return submit(client, PAGE, page=PAGE, **{"role": name, "permission": list(permissions), **fields})
@@ -211,7 +205,7 @@ def test_v3_5_3_changes_take_a_post(root):
         assert root.get(path).status_code == 405
 
 
-def test_v8_2_2_an_editor_sees_and_does_no_more_than_they_hold(app, root):
+def test_v8_2_3_an_editor_sees_and_does_no_more_than_they_hold(app, root):
     editor = newcomer(app, "editor", "editor")
     shown = editor.get(ROLE).get_data(as_text=True)
     boxes = {box["value"]: "disabled" in box for box in Elements(shown).named("input") if box["name"] == "permission"}

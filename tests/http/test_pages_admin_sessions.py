@@ -23,12 +23,6 @@ def app(make_app, database_url):
     return made
 
 
-@pytest.fixture
-def root(app):
-    """Return the administrator's browser."""
-    return logged_in(app, "root")
-
-
 def ids_of(app, user_id):
     """Return the public ids of a user's sessions, newest first."""
     with services_of(app).reading() as connection:

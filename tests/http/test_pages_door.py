@@ -9,6 +9,7 @@ from io import BytesIO
 
 import pytest
 
+from flask_gatehouse.domain import devices, users
 from flask_gatehouse.flows import administer, register, reset_password
 from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.kernel.identity import CLI, Proof
@@ -436,3 +437,18 @@ def test_a_stolen_session_id_planted_before_a_login_is_dead_after_it(make_app):
     assert session_of(client) != planted
     assert thief_of(app, planted).get("/protected").status_code == 302
     assert logged_in(app, "mallory").get("/protected").get_data(as_text=True) == "inside: mallory"
+
+
+def test_rule_05_a_reset_in_a_shared_browser_forgets_it_for_nobody_else(make_app):
+    app = make_app()
+    client = app.test_client()
+    for name in ("bob", "alice"):
+        make_person(app, name)
+        assert submit(client, "/login", username=name, password=PASSWORD).status_code == 303
+        submit(client, "/logout", page="/account")
+    link = f"/reset-password/{reset_password.make_link(services_of(app), CLI, 'alice')}"
+    assert submit(client, link, password="another quiet river", confirm="another quiet river").status_code == 303
+    held, cookie = services_of(app), client.get_cookie("gatehouse-device").value
+    with held.reading() as connection:
+        owners = [users.find_by_name(connection, name) for name in ("bob", "alice")]
+        assert [devices.find(connection, cookie, owner.id) is not None for owner in owners if owner] == [True, True]

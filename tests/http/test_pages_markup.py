@@ -15,10 +15,13 @@ from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.kernel.identity import CLI
 from flask_gatehouse.web.browsers import browser_name
 from tests.support import SOURCE
-from tests.support.people import Elements, logged_in, make_person, newcomer, services_of
+from tests.support.people import Elements, confirming_link, logged_in, make_person, newcomer, services_of
 from tests.support.visitor import submit
 
-GUEST_PAGES = ("/login", "/register", "/reset-password/<link>", "/reset-password/gone")
+GUEST_PAGES = (
+    *("/login", "/register", "/forgot-password", "/reset-password/<link>", "/reset-password/gone"),
+    *("/verify-email/<confirm>", "/verify-email/gone"),
+)
 OWN_PAGES = (
     "/account",
     "/account/password",
@@ -57,12 +60,12 @@ def show(make_app):
     app = make_app()
     root = newcomer(app, "root", "admin")
     make_person(app, "bob")
-    link = reset_password.make_link(services_of(app), CLI, "bob")
+    link, confirm = reset_password.make_link(services_of(app), CLI, "bob"), confirming_link(services_of(app), "bob")
     edit_roles.create(services_of(app), Act(CLI, None), "auditor", ["audit:read"])
 
     def shown(path):
         client = app.test_client() if path in GUEST_PAGES else root
-        return client.get(path.replace("<link>", str(link))).get_data(as_text=True)
+        return client.get(path.replace("<link>", str(link)).replace("<confirm>", confirm)).get_data(as_text=True)
 
     return shown
 

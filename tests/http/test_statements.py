@@ -71,14 +71,18 @@ def app(build, database_url, clock):
 def traced(app: Flask, folder) -> Iterator[list[str]]:
     """Collect every statement this thread's requests send to the database, as the driver itself tells them.
 
-    SQLite: its trace callback. PostgreSQL: libpq's trace of the protocol. And SQLAlchemy's hook for pooled ones.
+    SQLite: its trace callback. PostgreSQL: libpq's trace of the protocol. And what goes another way than the hot one.
     """
     database, found = services(app).database, list[str]()
 
     def pooled(connection, cursor, statement, parameters, context, executemany):
         found.append(statement)
 
+    def begun(connection):
+        found.append("BEGIN")
+
     sa.event.listen(database.engine, "before_cursor_execute", pooled)
+    sa.event.listen(database.engine, "begin", begun)
     kept = database.kept()
     try:
         if database.is_sqlite:
@@ -96,6 +100,7 @@ def traced(app: Flask, folder) -> Iterator[list[str]]:
                 ]
     finally:
         sa.event.remove(database.engine, "before_cursor_execute", pooled)
+        sa.event.remove(database.engine, "begin", begun)
 
 
 def test_the_trace_sees_statements(app, tmp_path):
@@ -105,7 +110,9 @@ def test_the_trace_sees_statements(app, tmp_path):
         database.run_hot("SELECT 1", [] if database.is_sqlite else {}, is_write=False).fetchall()
         with database.reading() as connection:
             connection.exec_driver_sql("SELECT 2")
-    assert len(found) == 2
+        with database.unit():
+            pass
+    assert (found.count("BEGIN"), found.count("SELECT 2"), len(found)) == (2, 1, 4)
 
 
 @pytest.mark.parametrize("path", GUARDED)

@@ -12,10 +12,13 @@ import sqlalchemy as sa
 
 from flask_gatehouse.flows import seeds
 from flask_gatehouse.kernel import schema
-from flask_gatehouse.web import forms
+from flask_gatehouse.web import factor_forms
 from tests.http.people import StillClock, entries, gate_of
+from tests.http.test_pages_passkeys import asked
+from tests.http.test_pages_passkeys import enrol as enrol_passkey
+from tests.support.authenticator import Authenticator
 from tests.support.people import PASSWORD, PROGRAM, make_person, services_of
-from tests.support.phones import ON, code_now, enrol
+from tests.support.phones import code_now, enrol
 from tests.support.visitor import csrf_token, submit
 
 OTHERS = {"bob": "bobs own quiet phrase", "root": "roots own quiet phrase"}
@@ -26,8 +29,25 @@ WAYS = {
     "recovery code as a code": lambda app, other: {"code": other["codes"][0]},
     "recovery code as a password": lambda app, other: {"password": other["codes"][1]},
     "all at once": lambda app, other: {"password": OTHERS[other["name"]], "code": code_now(app, other["seed"])},
+    "passkey": lambda app, other: {"passkey": other["key"].get(other["asked"])},
+    "passkey and code": lambda app, other: {
+        "passkey": other["key"].get(other["asked"]),
+        "code": code_now(app, other["seed"]),
+    },
 }
-KEPT = (schema.user, schema.password, schema.grant, schema.role, schema.totp, schema.recovery_code, schema.link)
+KEPT: tuple[sa.Table, ...] = (
+    schema.user,
+    schema.password,
+    schema.grant,
+    schema.role,
+    schema.link,
+    schema.totp,
+    schema.recovery_code,
+)
+KEPT += (schema.passkey, schema.passkey_answer)
+FEATURES = {"GATEHOUSE_FEATURES": "totp,passkeys,recovery_codes"}
+ANYTHING = '{"challenge": "AA", "rpId": "localhost"}'
+NOBODY = {"name": "bob", "seed": "A" * 32, "codes": ["1", "2"], "key": Authenticator(), "asked": ANYTHING}
 DOORS = {"page": {}, "program": PROGRAM}
 
 
@@ -39,21 +59,24 @@ def clock():
 
 @pytest.fixture
 def people(app):
-    """Return the seed and the recovery codes of everybody."""
+    """Return the passkey, the seed and the recovery codes of everybody."""
     found = {}
     for number, name in enumerate(("alice", *OTHERS), 1):
+        client, key = app.test_client(), Authenticator()
+        submit(client, "/login", username=name, password=OTHERS.get(name, PASSWORD))
+        assert enrol_passkey(client, key).status_code in {200, 303}
         with services_of(app).unit() as unit:
             codes = seeds.codes_of(services_of(app))
             assert codes is not None
             made = codes.renew(unit.connection, number, unit.now)
-        found[name] = {"name": name, "seed": enrol(services_of(app), number), "codes": made}
+        found[name] = {"name": name, "seed": enrol(services_of(app), number), "codes": made, "key": key}
     return found
 
 
 @pytest.fixture
 def app(build, clock):
     """Return an app with two administrators, alice (1) and root (3), and bob (2); throttles are tested elsewhere."""
-    made = build(clock=clock, GATEHOUSE_THROTTLE="off", **ON)
+    made = build(clock=clock, GATEHOUSE_THROTTLE="off", **FEATURES)
     make_person(made, "alice", "admin")
     for name, password in OTHERS.items():
         with made.app_context():
@@ -112,9 +135,9 @@ def test_v7_5_1_the_matrix_knows_every_sensitive_endpoint_and_every_way_to_prove
     assert len(found) >= 22
     assert {("POST", "/account/security/totp/remove"), ("POST", "/admin/users/2/suspend")} <= set(found)
     with app.test_request_context():
-        asked = set(forms.ReauthenticateForm()._fields)
-    shown = {name for way in WAYS.values() for name in way(app, {"name": "bob", "seed": "A" * 32, "codes": ["1", "2"]})}
-    assert asked == shown  # a new way to prove belongs into the matrix
+        asked_for = set(factor_forms.ReauthenticateForm()._fields)
+    shown = {name for way in WAYS.values() for name in way(app, NOBODY)}
+    assert asked_for == shown  # a new way to prove belongs into the matrix
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -123,12 +146,13 @@ def test_v7_5_1_anothers_valid_proof_opens_no_sensitive_endpoint_and_is_recorded
     headers, before = DOORS[door], everything(app)
     endpoints, token = sensitive(app), csrf_token(alice.get("/account").get_data(as_text=True))
     cookie = alice.get_cookie("gatehouse").value
+    options = asked(alice, "/reauthenticate")  # what alice's own passkeys are to sign
     for other in OTHERS:
         for method, url in endpoints:
             where = (other, method, url)
             assert is_asked_to_prove(knock(alice, method, url, headers, token), door), where
             failures = len(entries(app, "step_up.failed"))
-            fields = {"csrf_token": token, **WAYS[way](app, people[other])}
+            fields = {"csrf_token": token, **WAYS[way](app, people[other] | {"asked": options})}
             refused = alice.post(f"/reauthenticate?next={url}", data=fields, headers=headers)
             assert refused.status_code == 401, where
             failed = entries(app, "step_up.failed")
@@ -139,10 +163,15 @@ def test_v7_5_1_anothers_valid_proof_opens_no_sensitive_endpoint_and_is_recorded
     assert everything(app) == before  # not even a code of theirs was burnt
 
 
-@pytest.mark.parametrize("way", ["password", "code"])
+@pytest.mark.parametrize("way", ["password", "code", "passkey"])
 def test_v7_5_1_ones_own_proof_opens_them_all(app, alice, people, clock, way):
     """The control: else the matrix would pass where nothing ever opens."""
-    own = {"password": PASSWORD} if way == "password" else {"code": code_now(app, people["alice"]["seed"])}
+    mine = people["alice"]
+    own = {
+        "password": lambda: {"password": PASSWORD},
+        "code": lambda: {"code": code_now(app, mine["seed"])},
+        "passkey": lambda: {"passkey": mine["key"].get(asked(alice, "/reauthenticate"))},
+    }[way]()
     assert submit(alice, "/reauthenticate", **own).status_code == 303
     token = csrf_token(alice.get("/account").get_data(as_text=True))
     harmless = [(method, url) for method, url in sensitive(app) if not url.startswith("/account/s")]

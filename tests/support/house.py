@@ -30,6 +30,7 @@ from flask_gatehouse.kernel.feature import Factor
 from flask_gatehouse.kernel.identity import APP, CLI, HAS, Actor, Identity, Proof, Source
 from flask_gatehouse.testing import FrozenClock
 from tests.support import apps, databases
+from tests.support.statements import sent_to
 
 PASSWORD = "quiet river stone"
 WRONG = "quiet river sand"
@@ -72,6 +73,18 @@ class House:
         """Make a user and return the id."""
         new = register.NewUser(name, password, email)
         return register.create(self.services, new, roles, APP).id
+
+    def proven(self, name: str = "alice", email: str = "", **told: Any) -> int:
+        """Make a user whose address, `NAME@example.org` unless told, is verified; return the id."""
+        address = email or f"{name}@example.org"
+        user_id = self.person(name, email=address, **told)
+        with self.services.database.unit() as connection:
+            assert users.verify_email(connection, user_id, address)
+        return user_id
+
+    def rest(self) -> bool:
+        """Wait until all mail that is due was tried."""
+        return self.services.postman.rest(30)
 
     def log_in(
         self, name: str = "alice", password: str = PASSWORD, *, address: str = HERE.address, **attempt: Any
@@ -185,14 +198,20 @@ def build(url: str, *, clock: FrozenClock | None = None, factors: Iterable[Facto
 
 def close(house: House) -> None:
     """Give back the connections of a house."""
+    house.services.postman.retire(30)
     databases.close(house.app)
 
 
 class Statements:
-    """What was sent to the database, in order, through the pool and past it."""
+    """What was sent to the database, in order."""
 
-    def __init__(self) -> None:
-        self.texts: list[str] = []
+    def __init__(self, sent: list[tuple[str, Any]]) -> None:
+        self._sent = sent
+
+    @property
+    def texts(self) -> list[str]:
+        """The statements."""
+        return [text for text, _ in self._sent]
 
     @property
     def verbs(self) -> list[str]:
@@ -202,25 +221,9 @@ class Statements:
 
 @contextmanager
 def statements_of(house: House) -> Iterator[Statements]:
-    """Note every statement of a house: SQLAlchemy's, and those of the hot path."""
-    noted, database = Statements(), house.services.database
-
-    def before(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        noted.texts.append(statement)
-
-    run_hot = database.run_hot
-
-    def noting(sql: str, parameters: Any, *, is_write: bool) -> Any:
-        noted.texts.append(sql)
-        return run_hot(sql, parameters, is_write=is_write)
-
-    sa.event.listen(database.engine, "before_cursor_execute", before)
-    database.run_hot = noting  # type: ignore[method-assign]  # seen from outside, as a proxy would
-    try:
-        yield noted
-    finally:
-        sa.event.remove(database.engine, "before_cursor_execute", before)
-        del database.run_hot
+    """Note every statement of a house."""
+    with sent_to(house.services.database) as sent:
+        yield Statements(sent)
 
 
 def hashes_of(house: House) -> list[str]:

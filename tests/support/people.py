@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from flask_gatehouse.domain import tokens, users
 from flask_gatehouse.flows.services import Services
 from tests.support.visitor import submit
 
@@ -87,3 +88,12 @@ class Elements(HTMLParser):
     def field(self, name: str) -> dict[str, str]:
         """Return the attributes of the form field of that name."""
         return next(attributes for attributes in self.named("input") if attributes.get("name") == name)
+
+
+def confirming_link(services: Services, name: str) -> str:
+    """Make a link that confirms `NAME@example.org` for a user, and return its secret."""
+    with services.unit() as unit:
+        found = users.find_by_name(unit.connection, name)
+        assert found is not None
+        terms = tokens.Terms(tokens.VERIFY_EMAIL, found.id, found.epoch, f"{name}@example.org")
+        return tokens.issue_link(unit.connection, terms, now=unit.now, ends_at=unit.now + tokens.VERIFY_MICROS)

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
-
-import sqlalchemy as sa
+from collections.abc import Callable
 
 from flask_gatehouse.kernel.clock import Instant
 from flask_gatehouse.kernel.database import Database
-
-
-@contextmanager
-def sent_to(database: Database) -> Iterator[list[tuple[str, Any]]]:
-    """Note the statements that go through the pool, with their values."""
-    noted: list[tuple[str, Any]] = []
-
-    def before(_connection: Any, _cursor: Any, statement: str, values: Any, *_rest: Any) -> None:
-        noted.append((statement, values))
-
-    sa.event.listen(database.engine, "before_cursor_execute", before)
-    try:
-        yield noted
-    finally:
-        sa.event.remove(database.engine, "before_cursor_execute", before)
+from tests.support.statements import sent_to
 
 
 def plans_of(database: Database, act: Callable[[], object]) -> list[str]:
-    """Return the plan of every statement that `act` sends through the pool, each as one text."""
+    """Return the plan of every statement that `act` sends, each as one text."""
     with sent_to(database) as sent:
         act()
     word = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "

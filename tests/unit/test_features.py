@@ -54,8 +54,9 @@ def test_an_unknown_feature_in_the_settings_stops_the_app_when_it_is_built():
         house.build("sqlite://", GATEHOUSE_FEATURES="totp2")
 
 
-def test_without_any_extra_an_app_is_made_and_a_feature_says_what_to_install():
-    absent = (*features.IMPORTS["totp"], "psycopg", "granian")
+@pytest.mark.parametrize("name", features.EXTRAS)
+def test_without_any_extra_an_app_is_made_and_a_feature_says_what_to_install(name):
+    absent = (*features.IMPORTS["totp"], *features.IMPORTS["passkeys"], "psycopg", "granian")
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({absent!r}))\n"  # None: as if not installed
         "from flask import Flask; from flask_gatehouse import Gatehouse; import flask_gatehouse.__main__\n"
@@ -65,11 +66,11 @@ def test_without_any_extra_an_app_is_made_and_a_feature_says_what_to_install():
         "    return Gatehouse(app)\n"
         "made()\n"
         "try:\n"
-        "    made(GATEHOUSE_FEATURES='totp')\n"
+        f"    made(GATEHOUSE_FEATURES={name!r})\n"
         "except Exception as error:\n"
         "    print(type(error).__name__, error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("SettingsError GATEHOUSE_FEATURES: 'totp' needs ")
-    assert "pip install 'flask-gatehouse[totp]'" in done.stdout
+    assert done.stdout.startswith(f"SettingsError GATEHOUSE_FEATURES: {name!r} needs ")
+    assert f"pip install 'flask-gatehouse[{features.EXTRAS[name]}]'" in done.stdout

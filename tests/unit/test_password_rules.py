@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+import time
 import unicodedata
 
 import pytest
@@ -121,7 +122,31 @@ def test_63b_3_1_1_2_13_names_of_user_and_service_are_refused_and_so_is_the_addr
     assert "own name" in refused("ALICE.liddell", email="alice.liddell@example.org")
     assert "own name" in refused("alice.liddell@EXAMPLE.org", email="alice.liddell@example.org")
     assert "name of this service" in refused("Acme-Portal")
-    assert RULES.require("alice-liddell!", "alice-liddell")
+    assert RULES.require("alice-liddell likes tea", "alice-liddell")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["Acme-Portal-2025!", "4cm3p0rt4l", "ACME PORTAL 1", "!!acme_portal", "2025acmeportal", "acmeportalACMEPORTAL99"],
+)
+def test_v6_2_11_what_is_easily_made_of_the_services_name_is_refused(value):
+    assert "name of this service" in refused(value)
+
+
+@pytest.mark.parametrize("value", ["alice-liddell!", "4l1c3.l1dd3ll", "AliceLiddell2026", "$alice$liddell$"])
+def test_v6_2_11_what_is_easily_made_of_ones_own_name_is_refused(value):
+    assert "own name" in refused(value, username="alice-liddell")
+
+
+@pytest.mark.parametrize("value", ["malice-liddells", "alice-liddell likes tea", "portal of acme", "correct horse"])
+def test_v6_2_11_a_phrase_that_holds_a_name_passes(value):
+    assert RULES.require(value, "alice-liddell") == value
+
+
+def test_v6_2_11_looking_for_names_takes_no_time_that_anybody_could_use():
+    begun = time.perf_counter()
+    RULES.require("a" * 1023 + "b", "aaa")
+    assert time.perf_counter() - begun < 1
 
 
 def test_63b_3_1_1_2_15_63b_3_1_1_2_17_a_refusal_says_why_and_how_to_choose():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from . import audit, check, database, keys, roles, routes, sessions, setup, users
+from . import audit, check, database, keys, mail, roles, routes, sessions, setup, users
 from .app import Commands
 
 __all__ = ["commands"]
@@ -26,6 +26,7 @@ for _command in (
     sessions.commands,
     audit.commands,
     keys.commands,
+    mail.commands,
     routes.routes,
     check.check,
 ):

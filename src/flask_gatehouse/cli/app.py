@@ -36,6 +36,8 @@ NO_KEYS = (
     "GATEHOUSE_SECRET_KEY is not set here: what this command wrote could not be verified by the app afterwards. "
     "Set the secret that the app has."
 )
+MAIL_SECONDS = 10.0
+"""How long a command waits for its mail to be handed over; what is not, the app sends."""
 NO_GATE = "this app has no Gatehouse: add Gatehouse(app)"
 
 
@@ -157,7 +159,10 @@ def with_services(command: Callable[Concatenate[Services, P], R]) -> Callable[P,
         if not (site.services.settings.secret_key or site.app.debug or site.app.testing):
             raise click.ClickException(NO_KEYS)
         site.gate.prepare_database(site.app)
-        return command(site.services, *args, **kwargs)
+        try:
+            return command(site.services, *args, **kwargs)
+        finally:
+            site.services.postman.rest(MAIL_SECONDS)  # what it told by mail leaves before the process ends
 
     return with_site(update_wrapper(run, command))
 

@@ -127,8 +127,16 @@ def _facts(entry: Entry, names: dict[int, str]) -> dict[str, object]:
         "agent": entry.agent,
         "request_id": entry.request_id,
         "session_id": entry.session_id,
-        "detail": json.loads(entry.detail) if entry.detail else {},
+        "detail": _detail(entry.detail),
     }
+
+
+def _detail(detail: str) -> object:
+    """Return what a row says beside its columns; what somebody wrote there by hand as it came."""
+    try:
+        return json.loads(detail) if detail else {}
+    except ValueError:
+        return detail
 
 
 def _shown(row: dict[str, object]) -> tuple[object, ...]:

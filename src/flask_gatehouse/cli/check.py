@@ -15,7 +15,7 @@ from flask_gatehouse.kernel.settings import secret_files
 from .app import NO_APP, Site, find_app, in_words, site_of
 from .check_database import of_database
 from .files import loose
-from .findings import KINDS, Found, Severity
+from .findings import KINDS, CheckFinding, Severity
 from .options import json_option, text
 from .output import print_json, print_table, say
 
@@ -38,7 +38,7 @@ def check(ctx: click.Context, *, head: str, as_json: bool) -> None:
     Settings, labels of routes, modes of files, the database and how it is reached, the audit log, passwords. Advice
     does not change the exit code. With --head a cut tail of the audit log is found too.
     """
-    found: list[Found] = []
+    found: list[CheckFinding] = []
     facts: dict[str, object] = {}
     try:
         app = find_app(ctx)
@@ -57,13 +57,13 @@ def check(ctx: click.Context, *, head: str, as_json: bool) -> None:
         raise click.BadParameter(str(error), param_hint="--head") from error
     except GatehouseError as error:
         found += _secret_files(secret_files({}))
-        found.append(Found("app", "settings" if isinstance(error, SettingsError) else "app", in_words(error)))
+        found.append(CheckFinding("app", "settings" if isinstance(error, SettingsError) else "app", in_words(error)))
     _report(sorted(found, key=lambda item: ORDER.index(item.kind)), facts, as_json=as_json)
     if any(item.severity is not Severity.ADVICE for item in found):
         ctx.exit(1)
 
 
-def _report(found: list[Found], facts: Mapping[str, object], *, as_json: bool) -> None:
+def _report(found: list[CheckFinding], facts: Mapping[str, object], *, as_json: bool) -> None:
     is_well = all(item.severity is Severity.ADVICE for item in found)
     if as_json:
         print_json({"is_safe": is_well, "findings": [_facts(item) for item in found], **facts})
@@ -79,7 +79,7 @@ def _report(found: list[Found], facts: Mapping[str, object], *, as_json: bool) -
         say("All is well.")
 
 
-def _facts(item: Found) -> dict[str, object]:
+def _facts(item: CheckFinding) -> dict[str, object]:
     return {
         "finding": item.kind,
         "severity": item.severity.value,
@@ -92,46 +92,46 @@ def _facts(item: Found) -> dict[str, object]:
 # --- settings, routes and the log --------------------------------------------------------------------------
 
 
-def _settings(site: Site) -> Iterator[Found]:
+def _settings(site: Site) -> Iterator[CheckFinding]:
     gate, app = site.gate, site.app
     kinds = {"unsafe-setting": gate.problems, "setting": gate.doubts, "advised-setting": gate.advice}
     for kind, find in kinds.items():
-        yield from (Found(kind, problem.setting, problem.text) for problem in find(app))
+        yield from (CheckFinding(kind, problem.setting, problem.text) for problem in find(app))
 
 
-def _modes_of_flask(site: Site) -> Iterator[Found]:
+def _modes_of_flask(site: Site) -> Iterator[CheckFinding]:
     hidden = "what is unsafe only without it is not looked for; never serve others like this"
     if site.app.debug:
-        yield Found("debug", "app.debug", f"it is on: {hidden}: unset FLASK_DEBUG, remove debug=True")
+        yield CheckFinding("debug", "app.debug", f"it is on: {hidden}: unset FLASK_DEBUG, remove debug=True")
     if site.app.testing:
-        yield Found("testing", "app.testing", f"it is on: {hidden}: remove TESTING")
+        yield CheckFinding("testing", "app.testing", f"it is on: {hidden}: remove TESTING")
 
 
-def _routes(site: Site) -> Iterator[Found]:
+def _routes(site: Site) -> Iterator[CheckFinding]:
     rows = site.gate.route_table(site.app)
     for row in rows:
         if row.error:
-            yield Found("route", row.rule, row.error)
+            yield CheckFinding("route", row.rule, row.error)
     for fault in site.gate.rule_faults(site.app):
-        yield Found("rule", "rules", fault)
+        yield CheckFinding("rule", "rules", fault)
     bare = [row.rule for row in rows if not row.is_labelled and not row.error]
     if bare:
         more = f" and {len(bare) - MANY} more" if len(bare) > MANY else ""
         said = f"{', '.join(bare[:MANY])}{more} have no label of their own: say @login_required or @public"
-        yield Found("unlabelled-routes", "routes", said)
+        yield CheckFinding("unlabelled-routes", "routes", said)
 
 
-def _log() -> Iterator[Found]:
+def _log() -> Iterator[CheckFinding]:
     log = logging.getLogger("flask_gatehouse.audit")
     if not (log.isEnabledFor(logging.INFO) and log.hasHandlers()):
         said = "its events and heads reach no log: set INFO for flask_gatehouse.audit, and a handler"
-        yield Found("audit-unheard", "audit log", said)
+        yield CheckFinding("audit-unheard", "audit log", said)
 
 
 # --- files (rule 30) ---------------------------------------------------------------------------------------
 
 
-def _secret_files(known: list[Path]) -> Iterator[Found]:
+def _secret_files(known: list[Path]) -> Iterator[CheckFinding]:
     """Look at the files that settings come from, and at the `.env` that the `flask` command reads."""
     if path := find_dotenv(".env", usecwd=True):
         known = [Path(path), *known]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from .findings import Found
+from .findings import CheckFinding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +15,7 @@ OTHERS = 0o077
 """Any right of group and others."""
 
 
-def loose(path: Path, mode: int) -> Iterator[Found]:
+def loose(path: Path, mode: int) -> Iterator[CheckFinding]:
     """Find a file or folder that others than its owner may read or change.
 
     Args:
@@ -28,4 +28,4 @@ def loose(path: Path, mode: int) -> Iterator[Found]:
         return
     if present & OTHERS:
         shown = os.path.relpath(path)
-        yield Found("file-mode", str(path), f"others can reach it (mode {present:04o}): chmod {mode:o} {shown}")
+        yield CheckFinding("file-mode", str(path), f"others can reach it (mode {present:04o}): chmod {mode:o} {shown}")

@@ -19,7 +19,7 @@ class Severity(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FindingKind:
     """A kind of finding.
 
     Attributes:
@@ -34,7 +34,7 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class CheckFinding:
     """Something to mend.
 
     Attributes:
@@ -58,32 +58,42 @@ class Found:
         return OF_SETTINGS.get(self.subject, ()) or KINDS[self.kind].requirements
 
 
-KINDS: Mapping[str, Kind] = {
-    "app": Kind(Severity.UNSAFE, "The app cannot be made, or its settings cannot be read.", ("V13.2.3",)),
-    "unsafe-setting": Kind(Severity.UNSAFE, "A setting that the app refuses to serve with.", ("V13.2.3",)),
-    "route": Kind(Severity.UNSAFE, "A label that is lost, misspelt or contradicts another.", ("V8.2.1",)),
-    "rule": Kind(Severity.UNSAFE, "An object rule for a permission that nobody declared.", ("V8.1.1",)),
-    "database": Kind(Severity.UNSAFE, "The database does not answer.", ("V16.5.2",)),
-    "schema": Kind(Severity.UNSAFE, "The tables are missing, or not those of this release."),
-    "audit-chain": Kind(Severity.UNSAFE, "The audit log was changed by somebody without the key.", ("V16.4.2",)),
-    "debug": Kind(Severity.WARNING, "Debug is on.", ("V13.4.2",)),
-    "testing": Kind(Severity.WARNING, "Testing is on.", ("V13.4.2",)),
-    "setting": Kind(Severity.WARNING, "A setting without effect, or a lifetime too long.", ("V13.2.3",)),
-    "file-mode": Kind(Severity.WARNING, "A file with secrets or rows that others can reach.", ("V13.3.2",)),
-    "shadowed-role": Kind(Severity.WARNING, "A role that code and database both have.", ("V8.1.1",)),
-    "old-hashes": Kind(Severity.WARNING, "Passwords still hashed by an older scheme or cost.", ("V11.4.2",)),
-    "lost-seals": Kind(Severity.WARNING, "Seeds of second factors whose secret is not set.", ("V13.3.1",)),
-    "database-password": Kind(Severity.WARNING, "A password of the database that anybody would try.", ("V13.2.3",)),
-    "database-tls": Kind(Severity.WARNING, "A database on another machine without verified TLS.", ("V12.3.1",)),
-    "advised-setting": Kind(Severity.ADVICE, "A setting that may be right, and is often forgotten.", ("V13.2.3",)),
-    "unlabelled-routes": Kind(Severity.ADVICE, "Routes that say nothing, so that they need a login.", ("V8.1.1",)),
-    "old-seals": Kind(Severity.ADVICE, "Seeds of second factors sealed under an older secret.", ("V13.3.4",)),
-    "no-administrator": Kind(Severity.ADVICE, "Nobody can log in as administrator.", ("V6.3.2",)),
-    "one-administrator": Kind(Severity.ADVICE, "One administrator: nobody lets them back in."),
-    "temporary-passwords": Kind(Severity.ADVICE, "Temporary passwords not replaced yet.", ("V6.4.1",)),
-    "disabled-passwords": Kind(Severity.ADVICE, "Passwords disabled after 100 wrong ones.", ("V6.3.1", "63B-3.2.2-1")),
-    "audit-rights": Kind(Severity.ADVICE, "The database's role could change the audit log.", ("V16.4.2", "V13.2.2")),
-    "audit-unheard": Kind(Severity.ADVICE, "No log keeps the audit log's events and heads.", ("V16.4.3",)),
+KINDS: Mapping[str, FindingKind] = {
+    "app": FindingKind(Severity.UNSAFE, "The app cannot be made, or its settings cannot be read.", ("V13.2.3",)),
+    "unsafe-setting": FindingKind(Severity.UNSAFE, "A setting that the app refuses to serve with.", ("V13.2.3",)),
+    "route": FindingKind(Severity.UNSAFE, "A label that is lost, misspelt or contradicts another.", ("V8.2.1",)),
+    "rule": FindingKind(Severity.UNSAFE, "An object rule for a permission that nobody declared.", ("V8.1.1",)),
+    "database": FindingKind(Severity.UNSAFE, "The database does not answer.", ("V16.5.2",)),
+    "schema": FindingKind(Severity.UNSAFE, "The tables are missing, or not those of this release."),
+    "audit-chain": FindingKind(Severity.UNSAFE, "The audit log was changed by somebody without the key.", ("V16.4.2",)),
+    "debug": FindingKind(Severity.WARNING, "Debug is on.", ("V13.4.2",)),
+    "testing": FindingKind(Severity.WARNING, "Testing is on.", ("V13.4.2",)),
+    "setting": FindingKind(Severity.WARNING, "A setting without effect, or a lifetime too long.", ("V13.2.3",)),
+    "file-mode": FindingKind(Severity.WARNING, "A file with secrets or rows that others can reach.", ("V13.3.2",)),
+    "shadowed-role": FindingKind(Severity.WARNING, "A role that code and database both have.", ("V8.1.1",)),
+    "old-hashes": FindingKind(Severity.WARNING, "Passwords still hashed by an older scheme or cost.", ("V11.4.2",)),
+    "lost-seals": FindingKind(Severity.WARNING, "Seeds or passkeys whose secret is not set.", ("V13.3.1",)),
+    "database-password": FindingKind(
+        Severity.WARNING, "A password of the database that anybody would try.", ("V13.2.3",)
+    ),
+    "database-tls": FindingKind(Severity.WARNING, "A database on another machine without verified TLS.", ("V12.3.1",)),
+    "advised-setting": FindingKind(
+        Severity.ADVICE, "A setting that may be right, and is often forgotten.", ("V13.2.3",)
+    ),
+    "unlabelled-routes": FindingKind(
+        Severity.ADVICE, "Routes that say nothing, so that they need a login.", ("V8.1.1",)
+    ),
+    "old-seals": FindingKind(Severity.ADVICE, "Seeds or passkeys that an older secret protects.", ("V13.3.4",)),
+    "no-administrator": FindingKind(Severity.ADVICE, "Nobody can log in as administrator.", ("V6.3.2",)),
+    "one-administrator": FindingKind(Severity.ADVICE, "One administrator: nobody lets them back in."),
+    "temporary-passwords": FindingKind(Severity.ADVICE, "Temporary passwords not replaced yet.", ("V6.4.1",)),
+    "disabled-passwords": FindingKind(
+        Severity.ADVICE, "Passwords disabled after 100 wrong ones.", ("V6.3.1", "63B-3.2.2-1")
+    ),
+    "audit-rights": FindingKind(
+        Severity.ADVICE, "The database's role could change the audit log.", ("V16.4.2", "V13.2.2")
+    ),
+    "audit-unheard": FindingKind(Severity.ADVICE, "No log keeps the audit log's events and heads.", ("V16.4.3",)),
 }
 """Name → kind, the gravest first."""
 
@@ -103,6 +113,8 @@ OF_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "GATEHOUSE_ARGON2": ("V11.4.2", "63B-3.1.1.2-22"),
     "GATEHOUSE_PASSWORD_MIN": ("V6.2.1", "63B-3.1.1.2-01"),
     "GATEHOUSE_THROTTLE": ("V6.3.1", "63B-3.2.2-1"),
+    "GATEHOUSE_MAIL_URL": ("V6.3.7", "V12.3.1", "63B-4.2.3-1"),
+    "GATEHOUSE_LOGIN_NAME": ("V6.3.8",),
     "GATEHOUSE_FIRST_USER_ADMIN": ("V6.3.2",),
     "WTF_CSRF_ENABLED": ("V3.5.1",),
     "WTF_CSRF_FIELD_NAME": ("V3.5.1",),

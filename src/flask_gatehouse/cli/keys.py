@@ -27,7 +27,7 @@ def commands() -> None:
 @json_option
 @with_services
 def rotate(services: Services, reason: str, *, as_json: bool) -> None:
-    """Seal every seed of a second factor under the present secret.
+    """Seal every seed of a second factor under the present secret, and let it vouch for every passkey.
 
     Run it after a new GATEHOUSE_SECRET_KEY was set and the old one put into GATEHOUSE_SECRET_KEY_FALLBACKS. It may be
     ended at any moment and run again. Exits with 1 and names the users where a secret that is needed is not set.
@@ -37,13 +37,21 @@ def rotate(services: Services, reason: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"sealed": found.number, "lost": found.lost, "users": [name for name, _ in found.names]})
     else:
-        say("1 seed was sealed anew." if found.number == 1 else f"{found.number} seeds were sealed anew.")
+        say(_done(found))
     if found.lost:
         raise click.ClickException(_lost(found))
 
 
+def _done(found: Rotated) -> str:
+    seeds = found.number - found.passkeys
+    parts = ["1 seed" if seeds == 1 else f"{seeds} seeds"] if seeds or not found.passkeys else []
+    if found.passkeys:
+        parts.append("1 passkey" if found.passkeys == 1 else f"{found.passkeys} passkeys")
+    return f"{' and '.join(parts)} {'was' if found.number == 1 else 'were'} sealed anew."
+
+
 def _lost(found: Rotated) -> str:
-    ids = ", ".join(sorted({key_id for _, key_id in found.names}))
+    ids = ", ".join(sorted({key_id for _, key_id in found.names if key_id})) or "of another day"
     names = ", ".join(name for name, _ in found.names)
     more = f" and {found.lost - len(found.names)} more" if found.lost > len(found.names) else ""
     return (

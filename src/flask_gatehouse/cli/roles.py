@@ -126,7 +126,7 @@ def delete(services: Services, name: str, reason: str, *, as_json: bool) -> None
     if is_terminal():
         _print_holders(found)
         click.confirm(f"Delete the role {found.name}?", abort=True, err=True)
-    key = accepted(edit_roles.delete(services, act(reason_or_ask(reason)), name))
+    key = accepted(edit_roles.delete(services, act(reason_or_ask(reason)), name, found.seen))
     if as_json:
         print_json({"name": key})
     else:

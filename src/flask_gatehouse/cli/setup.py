@@ -153,14 +153,43 @@ def _factors() -> list[str]:
 
 
 def _write_new(path: Path, content: str, mode: int) -> bool:
-    """Write a file that is not there yet; False: it is, and was left as it is."""
+    """Write a file that is not there yet, whole or not at all; False: it is, and was left as it is.
+
+    It gets its name once it is on the disk: what a full disk or a kill had cut short would be "left as it is" for ever.
+
+    Raises:
+        click.FileError: it could not be written, and nothing of it is there.
+    """
+    draft = path.with_name(f"{path.name}.{new_secret()[:8]}.new")
     try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+        handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        _give_name(draft, path)
     except FileExistsError:
         return False
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(content)
+    except OSError as error:
+        raise click.FileError(str(path), error.strerror or str(error)) from error
+    finally:
+        draft.unlink(missing_ok=True)
     return True
+
+
+def _give_name(draft: Path, path: Path) -> None:
+    """Let the draft have a name that nobody has yet.
+
+    Raises:
+        FileExistsError: somebody has.
+    """
+    try:
+        os.link(draft, path)  # never overwrites, as a rename would
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: take the name first, then put the draft in its place
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        draft.replace(path)
 
 
 def _asked_for(origin: str | None, profile: str | None) -> tuple[str, str]:

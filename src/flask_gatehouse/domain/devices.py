@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, select, update
 
 from flask_gatehouse.kernel.keys import new_secret, secret_digest
 from flask_gatehouse.kernel.schema import device
+from flask_gatehouse.kernel.statements import Statement
 from flask_gatehouse.kernel.upsert import insert_for
 
 if TYPE_CHECKING:
@@ -22,19 +22,21 @@ if TYPE_CHECKING:
 
     from flask_gatehouse.kernel.clock import Instant
     from flask_gatehouse.kernel.keys import KeyRing
+    from flask_gatehouse.kernel.statements import Glance
 
 PER_USER = 10
 LIFE_SECONDS = 400 * 86400
 """How long a browser keeps the cookie: the longest that browsers allow."""
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}\.[0-9a-f]{64}")
 
-# Built once: each login runs them, and building one costs several times what running it does.
 _OF_USER = device.c.user_id == bindparam("at_user")
-_FIND = select(device.c.id, device.c.created_at, device.c.seen_at).where(
-    device.c.digest == bindparam("at_digest"), _OF_USER
+_FIND = Statement(
+    select(device.c.id, device.c.created_at, device.c.seen_at).where(
+        device.c.digest == bindparam("at_digest"), _OF_USER
+    )
 )
 _KEPT = select(device.c.id).where(_OF_USER).order_by(device.c.seen_at.desc(), device.c.id.desc()).limit(PER_USER)
-_FORGET_SURPLUS = delete(device).where(_OF_USER, device.c.id.not_in(_KEPT.scalar_subquery()))
+_FORGET_SURPLUS = Statement(delete(device).where(_OF_USER, device.c.id.not_in(_KEPT.scalar_subquery())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +76,9 @@ def target(cookie: str) -> str:
     return secret_digest(cookie).hex()[:32]
 
 
-def find(connection: Connection, cookie: str, user_id: int | None) -> Device | None:
+def find(connection: Connection | Glance, cookie: str, user_id: int | None) -> Device | None:
     """Return the browser if it is known for this user; a user who does not exist costs the same statement."""
-    row = connection.execute(_FIND, {"at_digest": secret_digest(cookie), "at_user": user_id or 0}).one_or_none()
+    row = _FIND.row(connection, {"at_digest": secret_digest(cookie), "at_user": user_id or 0})
     return None if row is None else Device(*row)
 
 
@@ -106,15 +108,18 @@ def welcome(connection: Connection, cookie: str, spare: str, user_id: int, now: 
 def remember(connection: Connection, cookie: str, user_id: int, now: Instant) -> None:
     """Know whoever holds this cookie for the user; of more than 10 browsers the one not used for longest goes."""
     new = {"digest": secret_digest(cookie), "user_id": user_id, "created_at": now, "seen_at": now}
-    connection.execute(_remembering(connection.dialect.name), new)
-    connection.execute(_FORGET_SURPLUS, {"at_user": user_id})
+    _REMEMBER.write(connection, new)
+    _FORGET_SURPLUS.write(connection, {"at_user": user_id})
 
 
-@cache
 def _remembering(dialect: str) -> Any:
-    statement = insert_for(dialect, device)
+    new: dict[str, Any] = {column.name: bindparam(column.name) for column in device.c if not column.primary_key}
+    statement = insert_for(dialect, device).values(**new)
     seen = {"seen_at": statement.excluded.seen_at}
     return statement.on_conflict_do_update(index_elements=[device.c.digest, device.c.user_id], set_=seen)
+
+
+_REMEMBER = Statement(_remembering)
 
 
 def of_user(connection: Connection, user_id: int) -> list[Device]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
 
 from flask_gatehouse.kernel.errors import InvalidEmail, InvalidName
 from flask_gatehouse.kernel.keys import new_public_id
@@ -34,6 +35,8 @@ class UserRecord:
         state: `active`, `suspended` or `closed`.
         epoch: counter; a bump ends older sessions and links.
         aal: assurance that is demanded of the user, 2 for a second factor.
+        email_key: the address by which it is unique, once it is verified; None before.
+        must_verify: whether there is no login before the address is verified.
     """
 
     id: int
@@ -43,6 +46,13 @@ class UserRecord:
     epoch: int
     created_at: Instant
     aal: int = 1
+    email_key: str | None = None
+    must_verify: bool = False
+
+    @property
+    def is_email_verified(self) -> bool:
+        """Whether the address was proven to be the user's: mail goes to no other (NIST SP 800-63B 4.2.1.2)."""
+        return self.email_key is not None
 
     @property
     def is_active(self) -> bool:
@@ -50,7 +60,10 @@ class UserRecord:
         return self.state == ACTIVE
 
 
-_COLUMNS = (user.c.id, user.c.username, user.c.email, user.c.state, user.c.epoch, user.c.created_at, user.c.aal)
+_COLUMNS = (
+    *(user.c.id, user.c.username, user.c.email, user.c.state, user.c.epoch, user.c.created_at, user.c.aal),
+    *(user.c.email_key, user.c.must_verify),
+)
 
 
 def _record(row: Sequence[Any] | None) -> UserRecord | None:
@@ -88,6 +101,32 @@ def name_key(name: str) -> str | None:
     return name.lower() if NAME_PATTERN.fullmatch(name) else None
 
 
+def login_key(typed: str, login_name: str) -> str | None:
+    """Return the key of whoever is meant by what was typed to log in, or None when it can be nobody.
+
+    Args:
+        typed: a login name; with `email` and `both` a verified address too.
+        login_name: `GATEHOUSE_LOGIN_NAME`.
+    """
+    return email_key(typed) if "@" in typed and login_name != "username" else name_key(typed)
+
+
+def email_key(email: str) -> str | None:
+    """Return the key by which a verified address is unique, upper and lower case aside; None: nobody can have it.
+
+    Only what is all ASCII is folded: else a letter that folds to another would make one address of two.
+    """
+    if len(email) > EMAIL_MAX or not _EMAIL.fullmatch(email):
+        return None
+    return email.lower() if email.isascii() else email
+
+
+def find_by_email(connection: Connection, email: str) -> UserRecord | None:
+    """Return the user whose verified address this is; one that cannot be an address costs the same statement."""
+    query = select(*_COLUMNS).where(user.c.email_key == (email_key(email) or ""))
+    return _record(connection.execute(query).one_or_none())
+
+
 def find(connection: Connection, user_id: int, *, lock: bool = False) -> UserRecord | None:
     """Return a user by id; with `lock` nobody else changes the row until the transaction ends.
 
@@ -115,11 +154,22 @@ def active_names(connection: Connection, user_ids: Iterable[int]) -> dict[int, s
     return {row.id: row.username for row in connection.execute(query)}
 
 
-def create(connection: Connection, name: str, email: str | None, now: Instant) -> UserRecord | None:
-    """Insert an active user and return it, or None when the name is taken."""
+def create(
+    connection: Connection, name: str, email: str | None, now: Instant, *, must_verify: bool = False
+) -> UserRecord | None:
+    """Insert an active user and return it, or None when the name is taken.
+
+    Args:
+        connection: where to write.
+        name: the login name.
+        email: stored unverified.
+        now: the present instant.
+        must_verify: whether there is no login before the address is confirmed.
+    """
     statement = (
         insert_into(connection, user)
         .values(username=name, username_key=name.lower(), email=email, state=ACTIVE, epoch=0, created_at=now)
+        .values(must_verify=must_verify)
         .on_conflict_do_nothing(index_elements=[user.c.username_key])
         .returning(*_COLUMNS)
     )
@@ -149,7 +199,18 @@ def bump_epoch(connection: Connection, user_id: int) -> int:
 
 def set_email(connection: Connection, user_id: int, email: str | None) -> None:
     """Store the address, unverified."""
-    connection.execute(update(user).where(user.c.id == user_id).values(email=email))
+    connection.execute(update(user).where(user.c.id == user_id).values(email=email, email_key=None))
+
+
+def verify_email(connection: Connection, user_id: int, email: str) -> bool:
+    """Store the address as the user's own; False where it is another's already."""
+    try:
+        with connection.begin_nested():
+            values = {"email": email, "email_key": email_key(email), "must_verify": False}
+            connection.execute(update(user).where(user.c.id == user_id).values(**values))
+    except IntegrityError:
+        return False
+    return True
 
 
 def set_aal(connection: Connection, user_id: int, aal: int) -> None:
@@ -161,7 +222,7 @@ def close(connection: Connection, target: UserRecord) -> None:
     """Close a locked user and erase name and address; the row and its id stay."""
     set_state(connection, target, CLOSED)
     gone = f"closed.{target.id}.{new_public_id()}"
-    values = {"username": gone, "username_key": gone, "email": None}
+    values = {"username": gone, "username_key": gone, "email": None, "email_key": None}
     connection.execute(update(user).where(user.c.id == target.id).values(**values))
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flask_gatehouse.domain import passwords, throttle, tokens, users
+from flask_gatehouse.domain import mail, passwords, throttle, tokens, users
 from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.errors import HashingBusyError, InvalidFieldError, WeakPassword
 from flask_gatehouse.kernel.identity import KNOWS, Actor, Identity, Proof, Source, renewed
 from flask_gatehouse.kernel.keys import secret_digest
 
 from . import revoke
-from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field
+from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field, refused_value
+from .stolen import STOLEN, is_stolen
 
 if TYPE_CHECKING:
     from flask_gatehouse.domain.passwords import Credential, Hashing
@@ -43,6 +46,9 @@ def change_password(
         return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
     if isinstance(checked, Refused):
         return checked
+    if checked.digest and is_stolen(services, new):
+        services.throttle.give_back(checked.charge, services.clock.now())
+        return refused_value("password", STOLEN)
     return _store(services, identity, secret, checked, source)
 
 
@@ -106,25 +112,89 @@ def _store(services: Services, identity: Identity, secret: str, change: _Change,
             msg = "a locked session row vanished"
             raise RuntimeError(msg)
         services.throttle.settle(unit.connection, change.charge, unit.now)
+        unit.post(Letter("password_changed", user_id, facts={"browser": source.agent}))
         detail: dict[str, object] = {"sessions_ended": list(ended)}
         unit.record(Event("password.changed", actor, user_id, source, issued.public_id, detail=detail))
         return issued
 
 
-def change_email(services: Services, identity: Identity, email: str, source: Source) -> Refused | str | None:
-    """Store another e-mail address, unverified; links that were made before die (rule 31). The same changes nothing."""
+@dataclass(frozen=True, slots=True)
+class AddressAsked:
+    """A link was mailed to an address: it counts once the link is used.
+
+    Attributes:
+        address: where the mail goes.
+    """
+
+    address: str
+
+
+def change_email(
+    services: Services, identity: Identity, email: str, source: Source
+) -> AddressAsked | Refused | str | None:
+    """Change the e-mail address: where mail is sent, the new one counts once it is confirmed, and the old one is told.
+
+    The same address asks for its confirmation again, and changes nothing once it is verified. An address that is
+    removed, and any where no mail is sent, is stored at once, unverified; links that were made before die (rule 31).
+
+    Returns:
+        What was asked for; or the address as it is stored now, None for none; or a refusal.
+    """
     try:
         address = users.require_email(email)
     except InvalidFieldError as error:
         return refused_field(error)
+    if address is None and services.settings.login_name == "email":
+        return refused_value("email", "You log in with your e-mail address: it cannot be removed.")
+    now, target = services.clock.now(), f"email:{identity.user_id}"
+    charge = services.throttle.spend(throttle.CHANGE, source.address, now, target=target)
+    if charge.wait:  # each change is a row of the log for ever
+        return refused(Refusal.THROTTLED, wait=charge.wait)
+    if address is None or not services.mailer.is_on:
+        return _store_email(services, identity, address, source)
+    charge = services.throttle.spend(
+        throttle.ADDRESS, source.address, now, target=services.throttle.name_digest(address)
+    )
+    if charge.wait:
+        return refused(Refusal.THROTTLED, wait=charge.wait)
+    return _ask_for_proof(services, identity, address, source)
+
+
+def _ask_for_proof(
+    services: Services, identity: Identity, address: str, source: Source
+) -> AddressAsked | Refused | str:
+    with services.unit() as unit:
+        stored = users.find(unit.connection, identity.user_id, lock=True)
+        if stored is None or not stored.is_active:
+            return refused(Refusal.GONE)
+        if stored.email == address and stored.is_email_verified:
+            return address
+        if stored.is_email_verified:
+            unit.post(Letter("email_asked", stored.id))
+        unit.post(Letter(mail.VERIFY, stored.id, address, {"epoch": stored.epoch}))
+        unit.record(Event("user.email_asked", Actor.of(identity), stored.id, source, identity.session_id))
+        return AddressAsked(address)
+
+
+def _store_email(services: Services, identity: Identity, address: str | None, source: Source) -> Refused | str | None:
     with services.unit() as unit:
         stored = users.find(unit.connection, identity.user_id, lock=True)
         if stored is None or not stored.is_active:
             return refused(Refusal.GONE)
         if stored.email == address:
             return address
+        if stored.is_email_verified:
+            unit.post(Letter("email_changed", stored.id, stored.email))
         users.set_email(unit.connection, identity.user_id, address)
         tokens.drop_links(unit.connection, identity.user_id)
+        mail.drop_links_of(unit.connection, identity.user_id)
         event = Event("user.email_changed", Actor.of(identity), identity.user_id, source, identity.session_id)
         unit.record(event)
     return address
+
+
+def asked_address(services: Services, user_id: int) -> str | None:
+    """Return the address that waits to be confirmed, or None."""
+    with services.reading() as connection:
+        waiting = mail.waiting_address(connection, user_id)
+        return waiting or tokens.waiting_address(connection, user_id, services.clock.now())

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import passwords, users
+from flask_gatehouse.domain.factors import passkey_rows
+from flask_gatehouse.domain.mail import Letter
+from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.errors import InvalidFieldError
 from flask_gatehouse.kernel.identity import AAL2, ADMIN
 from flask_gatehouse.kernel.schema import ACTIVE, CLOSED, SUSPENDED
@@ -91,7 +94,7 @@ def unlock(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     """Zero a user's counts of wrong passwords."""
 
     def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
-        services.throttle.unlock(unit.connection, user_id, unit.now)
+        services.throttle.unlock(unit.connection, user_id)
         acts.record(unit, act, "user.unlocked", user_id)
         return None
 
@@ -138,6 +141,7 @@ def reset_factors(services: Services, act: Act, user_id: int) -> UserRecord | Re
         if not forgotten:
             return refused_value("factor", NO_FACTOR)
         _, ended = revoke.everything_of(services, unit, user_id)
+        unit.post(Letter("factor_reset", user_id))
         acts.record(unit, act, "factor.reset", user_id, methods=forgotten, sessions_ended=list(ended))
         return None
 
@@ -156,6 +160,7 @@ def demand_factor(services: Services, act: Act, user_id: int, *, is_demanded: bo
         aal = AAL2 if is_demanded else 1
         if target.aal != aal:
             users.set_aal(unit.connection, user_id, aal)
+            unit.post(Letter("factor_demanded", user_id, facts={"is_demanded": is_demanded}))
             acts.record(unit, act, "user.demand_changed", user_id, demanded=is_demanded)
         return None
 
@@ -179,7 +184,8 @@ def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
         _, ended = revoke.everything_of(services, unit, user_id)
         passwords.forget(unit.connection, user_id)
         _forget_factors(services, unit, user_id)
-        services.throttle.unlock(unit.connection, user_id, unit.now)
+        passkey_rows.forget_all(unit.connection, user_id)  # their names go, whether or not the feature is on now
+        services.throttle.unlock(unit.connection, user_id)
         for held in services.roles.grants_of(unit.connection, user_id, 0):
             services.roles.drop_grant(unit.connection, user_id, held.role)
         users.close(unit.connection, target)
@@ -210,7 +216,8 @@ def grant(
         if not act.reason and _shortens(services, unit, user_id, key, until_at):
             return refused_value("reason", "This takes away from a grant: give a reason, it is recorded.")
         services.roles.add_grant(unit.connection, user_id, key, unit.now, by=act.actor.user_id, until_at=until_at)
-        acts.record(unit, act, "role.granted", user_id, role=key, until=until_at)
+        until = None if until_at is None else as_text(until_at)
+        acts.record(unit, act, "role.granted", user_id, role=key, until=until)
         return None
 
     return _on_user(services, act, user_id, change)

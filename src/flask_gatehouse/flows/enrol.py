@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from flask_gatehouse.domain import passwords, throttle
-from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.factors import offers, outstanding
 from flask_gatehouse.domain.factors.challenges import Asked
 from flask_gatehouse.domain.factors.offers import Unconfirmed
-from flask_gatehouse.kernel.identity import Actor, Identity, Proof, Source, renewed
-from flask_gatehouse.kernel.keys import secret_digest
+from flask_gatehouse.kernel.identity import Identity, Proof, Source, renewed
 
 from . import revoke, seeds
+from .factor_changes import PROVE_OTHER, Held, first_codes, forget_spare_codes, has_other_proof, hold, record
 from .outcomes import Refusal, Refused, refused, refused_value
 from .seeds import Enrolled, Offer
 
 if TYPE_CHECKING:
     from flask_gatehouse.domain.factors.offers import Confirmed
-    from flask_gatehouse.domain.sessions import Issued, SessionRow
+    from flask_gatehouse.domain.sessions import Issued
     from flask_gatehouse.kernel.feature import SeedFactor
 
     from .services import Services, Unit
 
 ENROL_TOTP = "enrol-totp"
-PROVE_OTHER = "Prove your password again first: a factor is not removed on its own word."
 
 
 def offer_totp(services: Services, identity: Identity) -> Offer | Refused:
@@ -67,7 +64,7 @@ def confirm_totp(services: Services, identity: Identity, secret: str, code: str,
         return refused(Refusal.THROTTLED, wait=charge.wait)
     asked = Asked(identity.session_id, ENROL_TOTP, identity.user_id)
     with services.unit() as unit:
-        held = _lock(services, unit, identity, secret)
+        held = hold(services, unit, identity, secret)
         if isinstance(held, Refused):
             return held
         if factor.enrolled(unit.connection, identity.user_id):
@@ -78,26 +75,8 @@ def confirm_totp(services: Services, identity: Identity, secret: str, code: str,
         return _enrol(services, unit, identity, held, confirmed, source)
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """The acting session, locked, and the epoch of its user."""
-
-    row: SessionRow
-    epoch: int
-
-
-def _lock(services: Services, unit: Unit, identity: Identity, secret: str) -> _Held | Refused:
-    stored = passwords.lock_credential(unit.connection, identity.user_id)
-    row = services.sessions.store.lock(unit.connection, secret_digest(secret))
-    if stored is None or not stored.is_active or row is None:
-        return refused(Refusal.GONE)
-    if row.user_id != identity.user_id or row.epoch != stored.epoch:
-        return refused(Refusal.GONE)
-    return _Held(row, stored.epoch)
-
-
 def _enrol(
-    services: Services, unit: Unit, identity: Identity, held: _Held, confirmed: Confirmed, source: Source
+    services: Services, unit: Unit, identity: Identity, held: Held, confirmed: Confirmed, source: Source
 ) -> Enrolled | Refused:
     factor, user_id = cast("SeedFactor", seeds.totp_of(services)), identity.user_id
     is_first = not outstanding(unit.connection, services.factors, user_id)
@@ -110,17 +89,8 @@ def _enrol(
     issued = services.sessions.rotate(unit.connection, held.row, unit.now, proofs=proofs, epoch=epoch)
     if issued is None:
         return refused(Refusal.GONE)
-    _record(unit, "factor.enrolled", identity, source, method=factor.method, sessions_ended=list(ended))
-    return Enrolled(issued, _first_codes(services, unit, identity, source))
-
-
-def _first_codes(services: Services, unit: Unit, identity: Identity, source: Source) -> tuple[str, ...]:
-    codes = seeds.codes_of(services)
-    if codes is None or codes.enrolled(unit.connection, identity.user_id):
-        return ()
-    made = codes.renew(unit.connection, identity.user_id, unit.now)
-    _record(unit, "recovery_codes.made", identity, source, number=len(made))
-    return tuple(made)
+    record(unit, "factor.enrolled", identity, source, method=factor.method, sessions_ended=list(ended))
+    return Enrolled(issued, first_codes(services, unit, identity, source))
 
 
 def remove_totp(services: Services, identity: Identity, secret: str, source: Source) -> Issued | Refused:
@@ -128,26 +98,24 @@ def remove_totp(services: Services, identity: Identity, secret: str, source: Sou
 
     Asks for a fresh proof of something else: whoever found a phone unlocked does not remove what it shows.
     """
-    factor, codes = seeds.totp_of(services), seeds.codes_of(services)
+    factor = seeds.totp_of(services)
     if factor is None:
         return refused(Refusal.NOT_FOUND)
-    others = [proof.at for proof in identity.proofs if proof.method != factor.method]
-    if max(others, default=0) <= services.clock.now() - services.freshness.admins:
+    if not has_other_proof(services, identity, frozenset({factor.method})):
         return refused_value("factor", PROVE_OTHER)
     with services.unit() as unit:
-        held = _lock(services, unit, identity, secret)
+        held = hold(services, unit, identity, secret)
         if isinstance(held, Refused):
             return held
         if not factor.forget(unit.connection, identity.user_id):
             return refused(Refusal.NOT_FOUND)
-        if codes is not None and not outstanding(unit.connection, services.factors, identity.user_id):
-            codes.forget(unit.connection, identity.user_id)
+        forget_spare_codes(services, unit, identity.user_id)
         epoch, ended = revoke.everything_of(services, unit, identity.user_id, but=held.row.public_id)
         proofs = tuple(proof for proof in identity.proofs if proof.method != factor.method)
         issued = services.sessions.rotate(unit.connection, held.row, unit.now, proofs=proofs, epoch=epoch)
         if issued is None:
             return refused(Refusal.GONE)
-        _record(unit, "factor.removed", identity, source, method=factor.method, sessions_ended=list(ended))
+        record(unit, "factor.removed", identity, source, method=factor.method, sessions_ended=list(ended))
         return issued
 
 
@@ -156,6 +124,10 @@ def renew_codes(services: Services, identity: Identity, source: Source) -> tuple
     codes = seeds.codes_of(services)
     if codes is None:
         return refused(Refusal.NOT_FOUND)
+    now, target = services.clock.now(), f"codes:{identity.user_id}"
+    charge = services.throttle.spend(throttle.CHANGE, source.address, now, target=target)
+    if charge.wait:  # each time is a row of the log for ever
+        return refused(Refusal.THROTTLED, wait=charge.wait)
     with services.unit() as unit:
         stored = passwords.lock_credential(unit.connection, identity.user_id)
         row = services.sessions.store.find_public(unit.connection, identity.session_id)
@@ -164,10 +136,5 @@ def renew_codes(services: Services, identity: Identity, source: Source) -> tuple
         if not outstanding(unit.connection, services.factors, identity.user_id):
             return refused_value("factor", "Enrol a second factor first: recovery codes stand in for one.")
         made = codes.renew(unit.connection, identity.user_id, unit.now)
-        _record(unit, "recovery_codes.made", identity, source, number=len(made))
+        record(unit, "recovery_codes.made", identity, source, number=len(made))
         return tuple(made)
-
-
-def _record(unit: Unit, kind: str, identity: Identity, source: Source, **detail: object) -> None:
-    actor = Actor.of(identity)
-    unit.record(Event(kind, actor, identity.user_id, source, identity.session_id, detail=detail))

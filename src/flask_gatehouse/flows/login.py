@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flask_gatehouse.domain import devices, passwords, throttle, tokens, users
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.factors import outstanding
+from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError, HashingBusyError
 from flask_gatehouse.kernel.identity import APP, GUEST, KNOWS, SYSTEM, Actor, Identity, Proof, Source
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from flask_gatehouse.domain.passwords import Credential, Hashing, Verdict
     from flask_gatehouse.domain.sessions import Issued
     from flask_gatehouse.domain.throttle import Charge
+    from flask_gatehouse.kernel.clock import Instant
 
     from .services import Services, Unit
 
@@ -43,29 +45,34 @@ def begin(services: Services, name: str, password: str, attempt: Attempt) -> Iss
     Raises:
         DatabaseUnavailableError: nothing was opened.
     """
-    now = services.clock.now()
-    found = _look_up(services, name, attempt.device)
-    try:
-        with services.hasher.place(is_inside=found.device is not None) as place:
-            charge = _charge(services, found, attempt, now)
-            if charge.wait:
-                return _throttled(services, charge, attempt.source)
-            checked = _check(services, place, found, charge, password)
-    except HashingBusyError:
-        return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
-    with services.unit() as unit:
-        outcome = _decide(services, unit, checked, attempt)
+    judged = _judge(services, _look_up(services, name, attempt.device), attempt, password)
+    if isinstance(judged, Refused):
+        return judged
+    if isinstance(judged, throttle.Charge):
+        outcome: Issued | FactorDue | MustReplace | Refused = _throttled(services, judged, attempt.source)
+        if judged.lockout is None:  # turned away without a new window
+            return outcome
+    else:
+        with services.unit() as unit:
+            outcome = _decide(services, unit, judged, attempt)
     tell_counted(services)
     return outcome
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Found:
-    """Whom a name belongs to, and the browser if it is known for them."""
+    """Whom a name belongs to, the browser if it is known for them, and the counter of either.
+
+    Attributes:
+        key: of the account counter.
+        delayed_until: until when that counter refuses; 0: it does not.
+    """
 
     name: str
     credential: Credential | None
     device: Device | None
+    key: str
+    delayed_until: Instant
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -78,31 +85,47 @@ class _Checked:
     renewed: str | None
 
 
+def _judge(services: Services, found: _Found, attempt: Attempt, password: str) -> _Checked | Charge | Refused:
+    """Charge the attempt and hash; return the charge where it is to wait.
+
+    Who is in a delay takes no place in the pool: else a flood at one account would keep others from theirs.
+    """
+    now = services.clock.now()
+    charge = _charge(services, found, attempt, now) if found.delayed_until > now else None
+    if charge is not None and charge.wait:
+        return charge
+    try:
+        with services.hasher.place(is_inside=found.device is not None) as place:
+            charge = charge or _charge(services, found, attempt, now)
+            return charge if charge.wait else _check(services, place, found, charge, password)
+    except HashingBusyError:
+        if charge is not None:
+            services.throttle.give_back(charge, now)
+        return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
+
+
 def _look_up(services: Services, name: str, device: str) -> _Found:
-    with services.reading() as connection:
-        credential = passwords.find_credential(connection, users.name_key(name))
-        user_id = credential.user_id if credential else None
-        return _Found(name, credential, devices.find(connection, device, user_id) if device else None)
+    glance, counters = services.database.glance(), services.throttle
+    credential = passwords.find_credential(glance, users.login_key(name, services.settings.login_name))
+    user_id = credential.user_id if credential else None
+    known = devices.find(glance, device, user_id) if device else None
+    key = counters.device_key(known.id) if known else counters.account_key(user_id, name)
+    return _Found(name, credential, known, key, counters.delayed_until(glance, key))
 
 
 def _charge(services: Services, found: _Found, attempt: Attempt, now: int) -> Charge:
     """Charge a stranger to address and account, a known browser to itself alone (rules 3 and 4)."""
     counters, address = services.throttle, attempt.source.address
     if found.device is not None:
-        key, target = counters.device_key(found.device.id), devices.target(attempt.device)
-        return counters.spend(throttle.KNOWN_LOGIN, address, now, account_key=key, target=target)
-    user_id = found.credential.user_id if found.credential else None
-    return counters.spend(throttle.LOGIN, address, now, account_key=counters.account_key(user_id, found.name))
+        target = devices.target(attempt.device)
+        return counters.spend(throttle.KNOWN_LOGIN, address, now, account_key=found.key, target=target)
+    return counters.spend(throttle.LOGIN, address, now, account_key=found.key)
 
 
 def _check(services: Services, place: Hashing, found: _Found, charge: Charge, password: str) -> _Checked:
     now, value = services.clock.now(), passwords.normalised(password)
-    try:
-        verdict = place.verify(_digest_to_check(found.credential, charge, now), value)
-        renewed = place.hash(value) if verdict is passwords.Verdict.RIGHT_OUTDATED else None
-    except HashingBusyError:
-        services.throttle.give_back(charge, now)
-        raise
+    verdict = place.verify(_digest_to_check(found.credential, charge, now), value)
+    renewed = place.hash(value) if verdict is passwords.Verdict.RIGHT_OUTDATED else None
     return _Checked(found, charge, verdict, renewed)
 
 
@@ -134,9 +157,8 @@ def _record_failure(unit: Unit, noted: throttle.Noted, event: Event) -> None:
 def tell_counted(services: Services) -> None:
     """Record what windows that have ended counted beside their first failure, in a transaction of its own (rule 28)."""
     try:
-        with services.reading() as connection:
-            if not services.throttle.has_to_tell(connection, services.clock.now()):
-                return
+        if not services.throttle.has_to_tell(services.database.glance(), services.clock.now()):
+            return
         with services.unit() as unit:
             for told in services.throttle.close_windows(unit.connection, unit.now):
                 unit.record(_counted(told))
@@ -189,6 +211,8 @@ def _failed(services: Services, unit: Unit, checked: _Checked, source: Source) -
     _record_failure(unit, noted, Event("login.failed", GUEST, user_id, source, outcome="refused", detail=detail))
     if charge.would_delay and noted in {throttle.Noted.FIRST, throttle.Noted.REPEATED}:
         unit.record(Event("login.delayed", GUEST, user_id, source, outcome="refused", detail=detail))
+    if charge.lockout is not None and charge.lockout.is_told:
+        unit.post(Letter("locked_out", user_id))  # for an unknown name it is the same statement, and no mail
     services.throttle.judge(unit.connection, charge, unit.now)
     return refused(Refusal.CREDENTIALS)
 
@@ -201,9 +225,7 @@ def _replace_temporary(
     services.throttle.settle(unit.connection, charge, unit.now)
     secret = tokens.issue_link(
         unit.connection,
-        tokens.RESET_PASSWORD,
-        credential.user_id,
-        credential.epoch,
+        tokens.Terms(tokens.RESET_PASSWORD, credential.user_id, credential.epoch),
         now=unit.now,
         ends_at=unit.now + tokens.life_of(services.settings.profile),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import devices
 from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.identity import Actor, Identity, Proof, Source
 
 from .outcomes import FactorDue
@@ -92,6 +93,8 @@ def welcome(unit: Unit, issued: Issued, attempt: Attempt) -> Issued:
     if not attempt.spare:
         return issued
     cookie = devices.welcome(unit.connection, attempt.device, attempt.spare, issued.user_id, unit.now)
+    if cookie == attempt.spare:
+        unit.post(Letter("new_browser", issued.user_id, facts={"browser": attempt.source.agent}))
     return replace(issued, device=cookie)
 
 

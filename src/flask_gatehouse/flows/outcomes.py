@@ -18,6 +18,7 @@ class Refusal(Enum):
     """Why a flow refused."""
 
     CREDENTIALS = "wrong name or password"
+    UNVERIFIED = "a single factor"
     THROTTLED = "too many attempts"
     BUSY = "the server is busy"
     FIELD = "a field cannot be taken"
@@ -30,6 +31,7 @@ class Refusal(Enum):
 
 _TEXTS = {
     Refusal.CREDENTIALS: "Wrong name or password.",
+    Refusal.UNVERIFIED: "Your passkey did not check who uses it, by a PIN or a fingerprint. Log in with your password.",
     Refusal.THROTTLED: "Too many attempts. Try again a little later.",
     Refusal.BUSY: "The server is busy. Try again in a moment.",
     Refusal.FORBIDDEN: "You are not allowed to do this: it needs all the permissions of the role or user concerned.",

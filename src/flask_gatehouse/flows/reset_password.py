@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import devices, passwords, throttle, tokens, users
 from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.errors import HashingBusyError, InvalidFieldError
 from flask_gatehouse.kernel.identity import Actor, Source
 from flask_gatehouse.kernel.keys import secret_digest
 
 from . import revoke
-from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field
+from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field, refused_value
+from .stolen import STOLEN, is_stolen
 
 if TYPE_CHECKING:
     from .services import Services, Unit
@@ -36,7 +38,10 @@ def make_link(services: Services, actor: Actor, name: str, reason: str = "") -> 
         if found is None or not found.is_active:
             return refused(Refusal.NOT_FOUND)
         secret = tokens.issue_link(
-            unit.connection, tokens.RESET_PASSWORD, found.id, found.epoch, now=unit.now, ends_at=unit.now + life
+            unit.connection,
+            tokens.Terms(tokens.RESET_PASSWORD, found.id, found.epoch),
+            now=unit.now,
+            ends_at=unit.now + life,
         )
         unit.record(Event("password.reset_link", actor, found.id, detail={"reason": reason} if reason else {}))
         return secret
@@ -55,7 +60,8 @@ def make_temporary(services: Services, actor: Actor, name: str, reason: str = ""
             return refused(Refusal.NOT_FOUND)
         revoke.all_within(services, unit, actor, found.id, reason, Source())
         passwords.store(unit.connection, found.id, digest, unit.now, temporary_until=unit.now + TEMPORARY_MICROS)
-        services.throttle.unlock(unit.connection, found.id, unit.now)
+        services.throttle.unlock(unit.connection, found.id)
+        unit.post(Letter("password_changed", found.id))
         unit.record(Event("password.temporary", actor, found.id, detail={"reason": reason} if reason else {}))
         return temporary
 
@@ -71,7 +77,9 @@ def _find(services: Services, secret: str) -> tokens.LinkOwner | None:
         return tokens.find_link(connection, tokens.RESET_PASSWORD, secret, services.clock.now())
 
 
-def complete(services: Services, secret: str, password: str, source: Source, *, device: str = "") -> int | Refused:
+def complete(
+    services: Services, secret: str, password: str, source: Source, *, device: str = "", shown: str = ""
+) -> int | Refused:
     """Consume the link and store the new password; all sessions end and nobody is logged in.
 
     Args:
@@ -80,6 +88,7 @@ def complete(services: Services, secret: str, password: str, source: Source, *, 
         password: the new one, as typed.
         source: where the request comes from.
         device: new cookie for the browser that asks: it alone is known afterwards (rule 5).
+        shown: the cookie that it shows; whoever else it is known for stays known by the new one.
 
     Returns:
         The user's id, or a refusal; of many parallel uses exactly one succeeds.
@@ -98,8 +107,10 @@ def complete(services: Services, secret: str, password: str, source: Source, *, 
         return refused_field(error)
     except HashingBusyError:
         return refused(Refusal.BUSY, wait=BUSY_WAIT_MICROS)
+    if is_stolen(services, password):
+        return refused_value("password", STOLEN)
     with services.unit() as unit:
-        return _store(services, unit, _Chosen(found.user_id, secret, digest), source, device)
+        return _store(services, unit, _Chosen(found.user_id, secret, digest), source, shown, device)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -111,17 +122,18 @@ class _Chosen:
     digest: str
 
 
-def _store(services: Services, unit: Unit, chosen: _Chosen, source: Source, device: str) -> int | Refused:
+def _store(services: Services, unit: Unit, chosen: _Chosen, source: Source, shown: str, device: str) -> int | Refused:
     user_id = chosen.user_id
     stored = passwords.lock_credential(unit.connection, user_id)  # before the link: in one order everywhere
     consumed = tokens.consume_link(unit.connection, tokens.RESET_PASSWORD, chosen.secret, unit.now)
-    if consumed is None or stored is None or not stored.is_active or stored.epoch != consumed[1]:
+    if consumed is None or stored is None or not stored.is_active or stored.epoch != consumed.epoch:
         return refused(Refusal.GONE)
     passwords.store(unit.connection, user_id, chosen.digest, unit.now)
     _, ended = revoke.everything_of(services, unit, user_id)
     if device:
-        devices.remember(unit.connection, device, user_id, unit.now)
-    services.throttle.unlock(unit.connection, user_id, unit.now)
+        devices.welcome(unit.connection, shown, device, user_id, unit.now)
+    services.throttle.unlock(unit.connection, user_id)
+    unit.post(Letter("password_changed", user_id, facts={"browser": source.agent}))
     detail: dict[str, object] = {"sessions_ended": list(ended)}
     unit.record(Event("password.reset", Actor(user_id, stored.username), user_id, source, detail=detail))
     return user_id

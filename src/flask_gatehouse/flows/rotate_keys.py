@@ -15,7 +15,9 @@ from . import acts, seeds
 from .outcomes import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from flask_gatehouse.kernel.feature import Resealed, SealedFactor
 
     from .acts import Act
     from .services import Services
@@ -29,48 +31,58 @@ class Rotated:
     """What a rotation did.
 
     Attributes:
-        number: how many seeds were sealed under the present secret.
+        number: how many seeds and passkeys were sealed under the present secret.
+        passkeys: how many of them are passkeys.
         lost: how many no secret opens that is set.
-        names: login names of users whose seeds these are, a few of them, each with the id of the secret.
+        names: login names of users whose these are, a few of them, each with the id of the secret, where that is known.
     """
 
     number: int
+    passkeys: int = 0
     lost: int = 0
     names: tuple[tuple[str, str], ...] = ()
 
 
 def due(services: Services) -> int:
-    """Return how many seeds an older secret has sealed."""
-    factor = seeds.totp_of(services)
-    if factor is None:
-        return 0
+    """Return how many seeds and passkeys an older secret has sealed."""
     with services.reading() as connection:
-        return sum(factor.old_seals(connection).values())
+        return sum(sum(factor.old_seals(connection).values()) for factor in seeds.sealed_of(services))
 
 
 def rotate(services: Services, act: Act, tell: Callable[[int], None]) -> Rotated | Refused:
-    """Seal every seed of an older secret under the present one.
+    """Seal every seed of an older secret under the present one, and let it vouch for every passkey.
 
     Args:
         services: the app's services.
         act: who, why.
-        tell: is told how many have been looked at.
+        tell: is told how many are done or lost.
     """
-    factor, reasoned = seeds.totp_of(services), acts.reasoned(act, is_required=False)
+    reasoned = acts.reasoned(act, is_required=False)
     if isinstance(reasoned, Refused):
         return reasoned
-    number, lost, after = 0, list[tuple[int, str]](), 0
-    while factor is not None:
+    done: dict[str, int] = {}
+    lost: list[tuple[int, str]] = []
+    for factor in seeds.sealed_of(services):
+        for batch in _batches(services, reasoned, factor):
+            done[factor.method] = done.get(factor.method, 0) + batch.number
+            lost += batch.lost
+            tell(sum(done.values()) + len(lost))
+    names = _named(services, lost[:NAMED_AT_MOST])
+    return Rotated(sum(done.values()), done.get(seeds.PASSKEY, 0), len(lost), names)
+
+
+def _batches(services: Services, act: Act, factor: SealedFactor) -> Iterator[Resealed]:
+    after = 0
+    while True:
         with services.unit() as unit:
             batch = factor.reseal(unit.connection, after=after, limit=BATCH)
             if batch.number:
-                acts.record(unit, reasoned, "keys.rotated", None, number=batch.number, key=factor.sealer.present_id)
-        number, after = number + batch.number, batch.last
-        lost += batch.lost
-        tell(number + len(lost))
+                detail = {"method": factor.method, "number": batch.number, "key": services.keys.ids()[0]}
+                acts.record(unit, act, "keys.rotated", None, **detail)
+        yield batch
+        after = batch.last
         if not after:
-            break
-    return Rotated(number, len(lost), _named(services, lost[:NAMED_AT_MOST]))
+            return
 
 
 def _named(services: Services, lost: list[tuple[int, str]]) -> tuple[tuple[str, str], ...]:

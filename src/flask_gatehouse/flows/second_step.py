@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import devices, passwords, throttle
 from flask_gatehouse.domain.audit import Event
-from flask_gatehouse.domain.factors import RECOVERY, offers
+from flask_gatehouse.domain.factors import RECOVERY, offers, passkey_challenges, passkey_rows
 from flask_gatehouse.domain.factors.challenges import Asked
 from flask_gatehouse.domain.factors.offers import Unconfirmed
+from flask_gatehouse.domain.factors.passkey_challenges import Bound
+from flask_gatehouse.domain.factors.passkey_rows import Doubt
+from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.identity import GUEST, Proof
 
-from . import opening, revoke, seeds
+from . import ceremonies, opening, revoke, seeds
 from .outcomes import FactorLost, Refusal, Refused, refused
 from .seeds import Offer
 
 if TYPE_CHECKING:
+    from flask_gatehouse.domain.devices import Device
     from flask_gatehouse.domain.passwords import Credential
     from flask_gatehouse.domain.sessions import Issued, SessionRow
     from flask_gatehouse.domain.throttle import Charge
@@ -36,25 +40,54 @@ class _Pending:
     user: Credential
 
 
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a pending login may be answered with.
+
+    Attributes:
+        fields: form fields.
+        passkey: what the browser is to ask the user's passkeys, as JSON; `""` where they have none.
+    """
+
+    fields: frozenset[str] = frozenset()
+    passkey: str = ""
+
+
+def choices(services: Services, pending: str) -> Choices:
+    """Return what a pending login may be answered with; nothing where it has ended."""
+    row = _find(services, pending)
+    if row is None:
+        return Choices()
+    with services.reading() as connection:
+        fields = seeds.fields_of(services, connection, row.user_id)
+    return Choices(fields, ceremonies.ask(services, _bound(row)))
+
+
+def _bound(row: SessionRow) -> Bound:
+    return Bound(passkey_challenges.FACTOR, row.public_id, row.user_id)
+
+
 def answer(services: Services, pending: str, field: str, value: str, attempt: Attempt) -> Issued | FactorLost | Refused:
     """Answer the second factor of a pending login; burn the answer, then grant.
 
     Args:
         services: the app's services.
         pending: secret of the pending login.
-        field: `code` or `recovery_code`.
-        value: the answer as typed.
+        field: `code`, `recovery_code` or `passkey`.
+        value: the answer as typed, or as a passkey gave it.
         attempt: what comes along.
 
     Returns:
         The session; after a recovery code the pending login, which can replace the lost factor and nothing else.
     """
-    now, row = services.clock.now(), _find(services, pending)
+    row = _find(services, pending)
     factor = None if row is None else seeds.answering(services, field, row.user_id)
     if row is None or factor is None:
         return refused(Refusal.GONE)
-    key = services.throttle.factor_key(factor.method, row.user_id)
-    charge = services.throttle.spend(throttle.STEP_UP, attempt.source.address, now, account_key=key)
+    if factor.method == seeds.PASSKEY:
+        return _answer_by_passkey(services, pending, row, value, attempt)
+    browser = _known_browser(services, row.user_id, attempt)
+    charge = _charge(services, row.user_id, factor.method, browser, attempt)
     if charge.wait:
         return refused(Refusal.THROTTLED, wait=charge.wait)
     with services.unit() as unit:
@@ -63,10 +96,49 @@ def answer(services: Services, pending: str, field: str, value: str, attempt: At
             return refused(Refusal.GONE)
         proof = None if charge.is_disabled else factor.verify(unit.connection, held.row.user_id, value, unit.now)
         if proof is None:
-            return _wrong(services, unit, held, charge, attempt.source)
+            return _wrong(services, unit, held, charge, browser, attempt.source)
         if proof.kind == RECOVERY:
             return _recover(services, unit, held, proof, charge, attempt.source)
-        return _grant(services, unit, held, proof, charge, attempt)
+        return _grant(services, unit, held, (proof,), charge, attempt)
+
+
+def _answer_by_passkey(
+    services: Services, pending: str, row: SessionRow, text: str, attempt: Attempt
+) -> Issued | Refused:
+    """Answer by a passkey; nobody guesses a signature, so that no count of wrong ones is kept."""
+    charge = _charge(services, row.user_id, "", _known_browser(services, row.user_id, attempt), attempt)
+    if charge.wait:
+        return refused(Refusal.THROTTLED, wait=charge.wait)
+    shown = ceremonies.check(services, _bound(row), text)
+    with services.unit() as unit:
+        held = _lock(services, unit, pending, row.user_id, attempt)
+        if held is None:
+            return refused(Refusal.GONE)
+        proofs = shown if isinstance(shown, Doubt) else ceremonies.take(unit, shown)
+        if isinstance(proofs, Doubt):
+            ceremonies.record_doubt(unit, Event("login.failed", GUEST, row.user_id, attempt.source), proofs)
+            return refused(Refusal.CREDENTIALS)
+        return _grant(services, unit, held, proofs, charge, attempt)
+
+
+def _known_browser(services: Services, user_id: int, attempt: Attempt) -> Device | None:
+    if not attempt.device:
+        return None
+    with services.reading() as connection:
+        return devices.find(connection, attempt.device, user_id)
+
+
+def _charge(services: Services, user_id: int, method: str, browser: Device | None, attempt: Attempt) -> Charge:
+    """Charge a stranger to address and authenticator, a known browser to itself alone, as at the password (rule 4).
+
+    Without a method no authenticator is charged: the seed that a code confirms counts by itself.
+    """
+    counters, address, now = services.throttle, attempt.source.address, services.clock.now()
+    if browser is None:
+        key = counters.factor_key(method, user_id) if method else ""
+        return counters.spend(throttle.STEP_UP, address, now, account_key=key)
+    key = f"{counters.device_key(browser.id)}:{method}" if method else ""
+    return counters.spend(throttle.KNOWN_LOGIN, address, now, account_key=key, target=devices.target(attempt.device))
 
 
 def _find(services: Services, pending: str) -> SessionRow | None:
@@ -84,19 +156,24 @@ def _lock(services: Services, unit: Unit, pending: str, user_id: int, attempt: A
     return _Pending(row, user)
 
 
-def _wrong(services: Services, unit: Unit, held: _Pending, charge: Charge, source: Source) -> Refused:
+def _wrong(
+    services: Services, unit: Unit, held: _Pending, charge: Charge, browser: Device | None, source: Source
+) -> Refused:
     """Record a wrong answer; the fifth in a row ends the pending login (ASVS V6.6.2)."""
     unit.record(Event("login.failed", GUEST, held.row.user_id, source, outcome="refused"))
+    if browser is not None and charge.lockout and charge.lockout.total >= throttle.WRONG_BEFORE_DEMOTED:
+        devices.forget(unit.connection, browser.id)
     if charge.would_delay:
+        unit.post(Letter("factor_failed", held.row.user_id, facts={"browser": source.agent}))
         services.sessions.store.drop_one(unit.connection, held.row.user_id, held.row.public_id)
     return refused(Refusal.CREDENTIALS)
 
 
 def _grant(
-    services: Services, unit: Unit, held: _Pending, proof: Proof, charge: Charge, attempt: Attempt
+    services: Services, unit: Unit, held: _Pending, shown: tuple[Proof, ...], charge: Charge, attempt: Attempt
 ) -> Issued | Refused:
     row = held.row
-    proofs = (*_factors_shown(services, row), proof)
+    proofs = (*_factors_shown(services, row), *shown)
     issued = services.sessions.rotate(
         unit.connection, row, unit.now, proofs=proofs, epoch=held.user.epoch, data=attempt.data
     )
@@ -105,7 +182,7 @@ def _grant(
     opening.end_previous(services, unit, attempt)
     is_known = bool(attempt.device) and devices.find(unit.connection, attempt.device, row.user_id) is not None
     welcomed = opening.welcome(unit, issued, attempt)
-    _settle_both_steps(services, unit, row.user_id, charge, attempt.source, is_known=is_known)
+    _settle_both_steps(services, unit, row, charge, is_known=is_known)
     opening.record_success(unit, held.user, issued, proofs, attempt.source)
     return welcomed
 
@@ -114,14 +191,12 @@ def _factors_shown(services: Services, row: SessionRow) -> tuple[Proof, ...]:
     return tuple(proof for proof in services.sessions.store.proofs_of(row) if proof.kind != RECOVERY)
 
 
-def _settle_both_steps(
-    services: Services, unit: Unit, user_id: int, charge: Charge, source: Source, *, is_known: bool
-) -> None:
+def _settle_both_steps(services: Services, unit: Unit, row: SessionRow, charge: Charge, *, is_known: bool) -> None:
     services.throttle.settle(unit.connection, charge, unit.now)
-    if not is_known:  # a known browser was charged to itself
-        earlier = services.throttle.earlier_login(user_id, source.address)
+    if not is_known:  # a known browser was charged to itself; another where it typed the password
+        earlier = services.throttle.earlier_login(row.user_id, row.address)
         services.throttle.settle(unit.connection, earlier, unit.now)
-    services.throttle.pardon(unit.connection, user_id, unit.now)
+    services.throttle.pardon(unit.connection, row.user_id, unit.now)
 
 
 def cancel(services: Services, pending: str, source: Source) -> bool:
@@ -149,6 +224,7 @@ def _recover(
         return refused(Refusal.GONE)
     services.throttle.settle(unit.connection, charge, unit.now)
     unit.record(Event("login.recovered", opening.actor_of(held.user), held.user.user_id, source))
+    unit.post(Letter("recovery_code_used", held.user.user_id, facts={"browser": source.agent}))
     return FactorLost(pending)
 
 
@@ -189,7 +265,7 @@ def replace_factor(services: Services, pending: str, code: str, attempt: Attempt
     factor, row = seeds.totp_of(services), _find(services, pending)
     if factor is None or row is None:
         return refused(Refusal.GONE)
-    charge = services.throttle.spend(throttle.STEP_UP, attempt.source.address, services.clock.now())
+    charge = _charge(services, row.user_id, "", _known_browser(services, row.user_id, attempt), attempt)
     if charge.wait:
         return refused(Refusal.THROTTLED, wait=charge.wait)
     with services.unit() as unit:
@@ -199,10 +275,13 @@ def replace_factor(services: Services, pending: str, code: str, attempt: Attempt
         confirmed = offers.confirm(unit.connection, factor, _asked(held.row), code, unit.now)
         if isinstance(confirmed, Unconfirmed):
             return seeds.unconfirmed(confirmed)
+        if not factor.enrolled(unit.connection, held.row.user_id):  # then it is the passkeys that are lost
+            passkey_rows.forget_all(unit.connection, held.row.user_id)
         factor.enrol(unit.connection, held.row.user_id, confirmed.seed, confirmed.step, unit.now)
         epoch, ended = revoke.everything_of(services, unit, held.row.user_id, but=held.row.public_id)
         detail: dict[str, object] = {"method": factor.method, "replaced": True, "sessions_ended": list(ended)}
         actor = opening.actor_of(held.user)
+        unit.post(Letter("factor_enrolled", held.user.user_id, facts={"browser": attempt.source.agent}))
         unit.record(Event("factor.enrolled", actor, held.user.user_id, attempt.source, detail=detail))
         proof = Proof(factor.method, unit.now, factor.kind)
-        return _grant(services, unit, _Pending(held.row, replace(held.user, epoch=epoch)), proof, charge, attempt)
+        return _grant(services, unit, _Pending(held.row, replace(held.user, epoch=epoch)), (proof,), charge, attempt)

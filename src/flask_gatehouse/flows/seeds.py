@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
-from flask_gatehouse.domain.factors import RECOVERY, outstanding
+from flask_gatehouse.domain.factors import RECOVERY, outstanding, passkey_rows
 from flask_gatehouse.domain.factors.offers import Unconfirmed
 
 from .outcomes import Refusal, Refused, refused, refused_value
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
     from flask_gatehouse.domain.sessions import Issued
     from flask_gatehouse.kernel.clock import Instant
-    from flask_gatehouse.kernel.feature import CodesFactor, Factor, SeedFactor
+    from flask_gatehouse.kernel.feature import CodesFactor, Factor, SealedFactor, SeedFactor
 
     from .services import Services
 
 TOTP = "totp"
+PASSKEY = "passkey"
 RECOVERY_CODES = "recovery_code"
 WRONG_CODE = "This is not the code that the app shows now. Wait for the next one and type that."
 NONE_OFFERED = "This site offers no second factor: nobody could enrol one."
@@ -64,18 +65,25 @@ class EnrolledFactor:
         created_at: when it was enrolled, where that is known.
         used_at: when it was used last, where that is known.
         left: of recovery codes, how many are left.
+        name: what the user calls it, of a passkey.
     """
 
     method: str
     created_at: Instant | None = None
     used_at: Instant | None = None
     left: int | None = None
+    name: str = ""
 
 
 def totp_of(services: Services) -> SeedFactor | None:
     """Return the factor `totp`, None where the feature is off."""
     found = next((factor for factor in services.factors if factor.method == TOTP), None)
     return cast("SeedFactor | None", found)
+
+
+def sealed_of(services: Services) -> list[SealedFactor]:
+    """Return the factors whose rows need the root secret."""
+    return [cast("SealedFactor", factor) for factor in services.factors if factor.method in {TOTP, PASSKEY}]
 
 
 def codes_of(services: Services) -> CodesFactor | None:
@@ -102,16 +110,25 @@ def has_factor(services: Services, connection: Connection, user_id: int) -> bool
 
 
 def enrolled_of(services: Services, connection: Connection, user_id: int) -> list[EnrolledFactor]:
-    """Return what a user has enrolled, recovery codes too."""
+    """Return what a user has enrolled, each passkey by itself, recovery codes too."""
     found, totp, codes = [], totp_of(services), codes_of(services)
     for factor in services.factors:
         if not factor.enrolled(connection, user_id):
+            continue
+        if factor.method == PASSKEY:
+            own = passkey_rows.of_user(connection, user_id)
+            found += [EnrolledFactor(PASSKEY, one.created_at, one.used_at, name=one.name) for one in own]
             continue
         times = totp.times(connection, user_id) if totp is not None and factor is totp else None
         left = codes.left(connection, user_id) if codes is not None and factor is codes else None
         created_at, used_at = times or (None, None)
         found.append(EnrolledFactor(factor.method, created_at, used_at, left))
     return found
+
+
+def fields_of(services: Services, connection: Connection, user_id: int) -> frozenset[str]:
+    """Return the form fields by which a user may answer for a second factor; none where none is enrolled."""
+    return frozenset(factor.field for factor in outstanding(connection, services.factors, user_id))
 
 
 def unconfirmed(why: Unconfirmed) -> Refused:

@@ -32,6 +32,7 @@ class Hindrance(Enum):
 
     CLOSED = "closed for good"
     SUSPENDED = "suspended"
+    UNVERIFIED = "the e-mail address is not confirmed"
     NO_PASSWORD = "there is no password"  # noqa: S105 - a reason, no password
     TEMPORARY = "the password is a temporary one"
     TEMPORARY_ENDED = "the temporary password has run out"
@@ -42,6 +43,7 @@ class Hindrance(Enum):
 MENDS = {
     Hindrance.CLOSED: Mend.NOTHING,
     Hindrance.SUSPENDED: Mend.RESTORE,
+    Hindrance.UNVERIFIED: Mend.NOTHING,
     Hindrance.NO_PASSWORD: Mend.RESET,
     Hindrance.TEMPORARY: Mend.NOTHING,
     Hindrance.TEMPORARY_ENDED: Mend.RESET,
@@ -86,6 +88,7 @@ def obstacles_of(services: Services, connection: Connection, user: UserRecord, n
     if user.state == CLOSED:
         return [Obstacle(Hindrance.CLOSED)]
     found = [Obstacle(Hindrance.SUSPENDED)] if user.state == SUSPENDED else []
+    found += [Obstacle(Hindrance.UNVERIFIED)] if user.must_verify else []
     found += _of_password(passwords.find_credential_of(connection, user.id), now)
     return found + _of_throttle(services, connection, user.id, now)
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import passwords, throttle
 from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.domain.factors.passkey_challenges import STEP_UP, Bound
+from flask_gatehouse.domain.factors.passkey_rows import Doubt
 from flask_gatehouse.kernel.errors import HashingBusyError
-from flask_gatehouse.kernel.identity import KNOWS, Actor, Identity, Proof, Source, renewed
+from flask_gatehouse.kernel.identity import KNOWS, Actor, Identity, Proof, Source
 from flask_gatehouse.kernel.keys import secret_digest
 
-from . import seeds
+from . import ceremonies, seeds
 from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused
 
 if TYPE_CHECKING:
@@ -97,7 +99,43 @@ def prove_factor(services: Services, identity: Identity, secret: str, code: str,
             unit.record(Event("step_up.failed", actor, user_id, source, identity.session_id, outcome="refused"))
             return refused(Refusal.CREDENTIALS)
         services.throttle.settle(unit.connection, charge, unit.now)
-        return _renew(services, unit, identity, row, proof, source)
+        return _renew(services, unit, identity, row, (proof,), source)
+
+
+def ask_passkey(services: Services, identity: Identity) -> str:
+    """Return what the browser is to ask the passkeys of who holds the session, as JSON; `""` where they have none."""
+    return ceremonies.ask(services, _bound(identity))
+
+
+def _bound(identity: Identity) -> Bound:
+    return Bound(STEP_UP, identity.session_id, identity.user_id)
+
+
+def prove_passkey(services: Services, identity: Identity, secret: str, text: str, source: Source) -> Issued | Refused:
+    """Check the answer of a passkey of the user who holds the session and rotate it with new proofs.
+
+    Args:
+        services: the app's services.
+        identity: who holds the session; anybody else's passkey is refused, and that is recorded.
+        secret: the session's present secret.
+        text: what the browser sent.
+        source: where the request comes from.
+    """
+    charge = services.throttle.spend(throttle.STEP_UP, source.address, services.clock.now())
+    if charge.wait:
+        return refused(Refusal.THROTTLED, wait=charge.wait)
+    shown = ceremonies.check(services, _bound(identity), text)
+    with services.unit() as unit:
+        stored = passwords.lock_credential(unit.connection, identity.user_id)
+        row = services.sessions.store.lock(unit.connection, secret_digest(secret))
+        if row is None or stored is None or not _is_own(row, identity, stored):
+            return refused(Refusal.GONE)
+        proofs = shown if isinstance(shown, Doubt) else ceremonies.take(unit, shown)
+        if isinstance(proofs, Doubt):
+            event = Event("step_up.failed", Actor.of(identity), identity.user_id, source, identity.session_id)
+            ceremonies.record_doubt(unit, event, proofs)
+            return refused(Refusal.CREDENTIALS)
+        return _renew(services, unit, identity, row, proofs, source)
 
 
 def _is_own(row: SessionRow, identity: Identity, stored: Credential) -> bool:
@@ -105,14 +143,14 @@ def _is_own(row: SessionRow, identity: Identity, stored: Credential) -> bool:
 
 
 def _renew(
-    services: Services, unit: Unit, identity: Identity, row: SessionRow, proof: Proof, source: Source
+    services: Services, unit: Unit, identity: Identity, row: SessionRow, shown: tuple[Proof, ...], source: Source
 ) -> Issued | Refused:
-    proofs = renewed(identity.proofs, proof)
+    proofs = ceremonies.all_renewed(identity.proofs, shown)
     issued = services.sessions.rotate(unit.connection, row, unit.now, proofs=proofs, epoch=row.epoch)
     if issued is None:
         return refused(Refusal.GONE)
     event = Event("step_up.succeeded", Actor.of(identity), identity.user_id, source, issued.public_id)
-    unit.record(replace(event, detail={"method": proof.method}))
+    unit.record(replace(event, detail={"method": shown[0].method}))
     return issued
 
 
@@ -129,4 +167,4 @@ def _decide(
         return refused(Refusal.GONE)
     proof = Proof("password", unit.now, KNOWS)
     services.throttle.settle(unit.connection, checked.charge, unit.now)
-    return _renew(services, unit, identity, row, proof, source)
+    return _renew(services, unit, identity, row, (proof,), source)

@@ -1,13 +1,11 @@
-"""Flask's session interface over `domain.sessions`: cookie names, flags, and when to re-issue.
+"""Flask's session interface over `domain.sessions`: cookies, their flags, and when to re-issue.
 
-A user's `flask.session` lives in the session row; a guest's is a signed cookie and costs no row. The object is
-also the request's own record of who is asking, looked up at first need and never twice.
+A user's `flask.session` lives in the session row; a guest's is a signed cookie and costs no row.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +13,12 @@ from flask.sessions import SessionInterface, SessionMixin
 
 from flask_gatehouse.domain import devices
 from flask_gatehouse.domain.sessions import Gone, Issued
-from flask_gatehouse.kernel.errors import DatabaseUnavailableError
-from flask_gatehouse.kernel.identity import Identity, Source
+from flask_gatehouse.kernel.identity import Identity
 from flask_gatehouse.kernel.keys import secret_digest
 
+from .asking import Asking
 from .guest import tagged
-from .schemes import agent_of, cookie_value, identify
+from .schemes import cookie_value
 
 if TYPE_CHECKING:
     from flask import Flask, Request
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
     from .context import Wired
     from .gate import Gate
-    from .origin import Origin
 
 KEY = "flask_gatehouse"
 CARRIED_MAX = 8192
@@ -39,14 +36,11 @@ NOT_CARRIED = OURS | {"csrf_token", "_permanent"}
 log = logging.getLogger("flask_gatehouse.session")
 
 
-class GuardedSession(SessionMixin):
+class GuardedSession(Asking, SessionMixin):
     """`flask.session`, and what this request knows of who is asking. Nothing is read before it is asked for.
 
     Attributes:
-        secret: secret of the active session that identifies the request, `""` for a guest.
         is_answered: whether the response is finished, but for a body that is still streaming.
-        is_consulted: whether identity or session was asked for, found or not (rule 18).
-        is_agent_told: whether the user agent says which browser asks.
         passed: labels the gate has let this request through.
         authorized: permissions asked for by `authorize()`.
         owed: permissions the view must ask for, because an object rule narrows them (rule 23).
@@ -54,142 +48,26 @@ class GuardedSession(SessionMixin):
 
     modified = False
     is_answered = False
-    is_consulted = False
     is_token_read = False
-    may_ask_late = False
-    is_agent_told = True
-    secret = ""
-    passed: frozenset[object] = frozenset()
-    owed: frozenset[str] = frozenset()
-    _nonce = ""
-    _is_origin_known = False
-    _origin: Origin | None = None
-    _is_loaded = False
-    _identity: Identity | None = None
-    _row_data = ""
-    _data: dict[str, Any] | None = None
-    _source: Source | None = None
-    _request_id = ""
-    _issued: Issued | None = None
-    _pending_secret: str | None = None
-    _pending_cookie: Issued | None = None
-    _drops_pending = False
-    _device: str | None = None
-    _spare = ""
-    _device_cookie = ""
     has_left = False
     is_leaving = False
+    passed: frozenset[object] = frozenset()
+    owed: frozenset[str] = frozenset()
+    _data: dict[str, Any] | None = None
+    _issued: Issued | None = None
+    _pending_cookie: Issued | None = None
+    _drops_pending = False
+    _device_cookie = ""
 
     def __init__(self, wired: Wired, environ: dict[str, Any]) -> None:
-        self.wired = wired
-        self.environ = environ
+        super().__init__(wired, environ)
         self.claims: dict[str, Any] = {}
         self.authorized: set[str] = set()
-
-    @property
-    def origin(self) -> Origin | None:
-        """The origin the request was sent to; None for a foreign Host."""
-        if not self._is_origin_known:
-            self._origin, self._is_origin_known = self.wired.origins.of(self.environ), True
-        return self._origin
 
     @property
     def has_passed(self) -> bool:
         """Whether the gate has let the request through to a view; never in a test's `session_transaction()`."""
         return "passed" in vars(self)
-
-    # -- who is asking ------------------------------------------------------------------------------------------
-
-    @property
-    def identity(self) -> Identity | None:
-        """Who the request acts as, read once; None for a guest."""
-        return self._identity if self._is_loaded else self._load()
-
-    def _load(self) -> Identity | None:
-        self._is_loaded = self.is_consulted = True
-        services = self.wired.services
-        now = services.clock.now()
-        agent = self.agent if self.is_agent_told else None
-        found = identify(services, self.environ, self.cookie_name("gatehouse"), agent, now)
-        if found is None:
-            return None
-        session, self.secret = found
-        self._identity, self._row_data = session.identity, session.row.data
-        if session.is_seen_due:
-            self._touch(self.secret, now)
-        return session.identity
-
-    def expect_late_questions(self) -> None:
-        """Answer for a streamed body: it may ask who is there after its headers have left. Looks nobody up."""
-        self.is_consulted = True
-        header = self.environ.get("HTTP_COOKIE") or ""
-        self.may_ask_late = bool(cookie_value(header, self.cookie_name("gatehouse")))
-
-    def _touch(self, secret: str, now: int) -> None:
-        try:
-            self.wired.services.sessions.store.touch(secret_digest(secret), now)
-        except DatabaseUnavailableError:
-            log.warning("the last-seen time was not written: the database is busy")
-
-    def cookie_name(self, name: str) -> str:
-        """Return a cookie's name in the form that fits the origin."""
-        origin = self.origin
-        return origin.cookie_name(name) if origin is not None else name
-
-    @property
-    def agent(self) -> str:
-        """The user agent, cleaned."""
-        return agent_of(self.environ)
-
-    @property
-    def source(self) -> Source:
-        """Where the request comes from, for the audit log and the throttle."""
-        if self._source is None:
-            address = self.wired.origins.address(self.environ)
-            self._source = Source(address, self.agent, self.request_id)
-        return self._source
-
-    @property
-    def request_id(self) -> str:
-        """The request's name in log and audit log: a trusted proxy's, else made when something is first told of it."""
-        if not self._request_id:
-            self._request_id = self.wired.origins.request_id(self.environ) or secrets.token_hex(8)
-        return self._request_id
-
-    @property
-    def nonce(self) -> str:
-        """The script nonce of this response, made at first use (ASVS V3.4.3)."""
-        if not self._nonce:
-            self._nonce = secrets.token_urlsafe(16)
-        return self._nonce
-
-    @property
-    def pending(self) -> str:
-        """Secret of this browser's pending login, or `""`."""
-        if self._pending_secret is None:
-            self.is_consulted = True
-            header = self.environ.get("HTTP_COOKIE") or ""
-            self._pending_secret = cookie_value(header, self.cookie_name("gatehouse-pending"))
-        return self._pending_secret
-
-    @property
-    def device(self) -> str:
-        """Cookie by which this browser is known, genuine; `""` where it shows none."""
-        if self._device is None:
-            header, keys = self.environ.get("HTTP_COOKIE") or "", self.wired.services.keys
-            self._device = devices.genuine(keys, cookie_value(header, self.cookie_name("gatehouse-device")))
-        return self._device
-
-    @property
-    def spare_device(self) -> str:
-        """A new cookie for this browser, the same all through the request; nothing is sent before `know_browser()`."""
-        self._spare = self._spare or devices.new(self.wired.services.keys)
-        return self._spare
-
-    @property
-    def previous(self) -> Identity | None:
-        """Whose session a login in this browser replaces, or None."""
-        return self.identity
 
     # -- what changes it ----------------------------------------------------------------------------------------
 

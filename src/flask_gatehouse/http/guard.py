@@ -36,10 +36,12 @@ RULES: dict[str, Rule] = {
     "gatehouse.login": throttle.LOGIN,
     "gatehouse.register": throttle.REGISTER,
     "gatehouse.reset_password": throttle.RESET,
+    "gatehouse.forgot_password": throttle.FORGOT,
+    "gatehouse.verify_email": throttle.VERIFY,
     "gatehouse.reauthenticate": throttle.STEP_UP,
     "gatehouse.password": throttle.CHANGE,
 }
-"""Endpoint that hashes → what it is charged to."""
+"""Endpoint that hashes, or that mail leads to or comes from → what it is charged to."""
 FROM_OUTSIDE = frozenset({"gatehouse.login", "gatehouse.register", "gatehouse.reset_password"})
 """Those of strangers; people inside have a place in the pool that is kept for them."""
 
@@ -60,6 +62,7 @@ class GuardLayer:
         self._lock = threading.Lock()
         self._uses: dict[str, tuple[int, int]] = {}
         self._hashing: Map | None = None
+        self._fixed: dict[str, str] = {}
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer by itself or let the request through."""
@@ -91,8 +94,12 @@ class GuardLayer:
     def _endpoint(self, environ: dict[str, Any]) -> str:
         """Return which of the endpoints that hash is asked for, or `""`; the host's own converters are not run."""
         if self._hashing is None:
-            rules = [rule.empty() for rule in self._app.url_map.iter_rules() if rule.endpoint in RULES]
-            self._hashing = Map(rules, default_subdomain=self._app.url_map.default_subdomain)
+            rules = [rule for rule in self._app.url_map.iter_rules() if rule.endpoint in RULES]
+            self._fixed = {rule.rule: rule.endpoint for rule in rules if not rule.arguments}
+            default = self._app.url_map.default_subdomain
+            self._hashing = Map([rule.empty() for rule in rules], default_subdomain=default)
+        if (fixed := self._fixed.get(environ["PATH_INFO"])) is not None:
+            return fixed
         try:
             found = self._hashing.bind_to_environ(environ).match(method="POST")
         except (HTTPException, RequestRedirect):

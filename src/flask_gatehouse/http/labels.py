@@ -25,6 +25,8 @@ R = TypeVar("R")
 LABEL = "__gatehouse_label__"
 LOST = "__gatehouse_labelled_by__"
 _ASKED: set[str] = set()
+"""Roles that labels of this process name. Not kept by app: a guarded helper is no part of one before it is called, and
+all that hangs on it is who may make a role of such a name. Of several apps in a process each is the stricter."""
 
 
 class Label:

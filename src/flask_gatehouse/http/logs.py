@@ -18,15 +18,26 @@ from .cookie import KEY
 TEXT_MAX = 4_000
 TRACE_MAX = 16_000
 _READ_MAX = 64_000
-_FIELDS_HIDDEN = r"(?:password|confirm|current|csrf_token|recovery_code|code)"
+_TYPED = "password|confirm|current|recovery_code"
+_SHORT = "csrf_token|code|secret|[a-z_]*secret_key(?:_fallbacks)?|[a-z_]*pepper"
+_SIGN = r"\s{0,9}[:,]\s{0,9}"
+_VALUE = r"\\*([\"'])(?:\\.|(?!\2)[^\\])*(?:\\*\2|$)"
 _SECRETS = (
-    re.compile(r"(/(?:reset-password|verify-email)/)[^\s/?#\"'\]]+"),  # one-time links, in any server's access log
-    re.compile(r"(gatehouse(?:-[a-z]+)?=)[^\s;,\"']+"),  # our cookies
-    re.compile(r"(\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{16,}", re.IGNORECASE),
-    re.compile(rf"(\b{_FIELDS_HIDDEN}=)[^\s&,;\"']+"),  # fields of a form or a query
-    re.compile(rf"([\"']{_FIELDS_HIDDEN}[\"']:\s*[\"'])[^\"']+"),  # the same as JSON, or as Python shows a dict
-    re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)"),  # the password of a database's URL
+    (re.compile(r"(/(?:reset-password|verify-email)/)[^\s/?#\"'\]]+"), r"\1***"),  # one-time links, in any access log
+    (re.compile(r"(gatehouse(?:-[a-z]+)?=)[^\s;,\"']+"), r"\1***"),  # our cookies
+    (re.compile(r"(\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{16,}", re.IGNORECASE), r"\1***"),
+    # a field of JSON, of a dict or of a form as Python shows them: to the quote that ends it, whatever stands within
+    (
+        re.compile(rf"([\"'](?:{_TYPED}|{_SHORT})\\*[\"']{_SIGN}[\[(]?[bu]?){_VALUE}", re.IGNORECASE | re.DOTALL),
+        r"\1\2***\2",
+    ),
+    (re.compile(rf"([\"'](?:{_TYPED}|{_SHORT})\\*[\"']{_SIGN})[^\s\"'\[('\\,}}\]]+", re.IGNORECASE), r"\1***"),
+    # the same unquoted: what people choose may hold a quote, a blank or `&`, and nothing says where it ends
+    (re.compile(rf"(\b(?:{_TYPED})=)[^\r\n]+", re.IGNORECASE), r"\1***"),
+    (re.compile(rf"(\b(?:{_SHORT})=)[^\s&,;\"']+(?: [0-9]{{3}}\b)?", re.IGNORECASE), r"\1***"),
+    (re.compile(r"(://[^\s/:@]*:)[^\s/]+(?=@)"), r"\1***"),  # the password of a database's URL
 )
+"""What looks like a secret, and what stands in its place."""
 
 
 class JsonLines(logging.Formatter):
@@ -83,6 +94,6 @@ def _shown(text: str) -> str:
 def _masked(text: str) -> str:
     """Return a text without what looks like a secret, and without lone surrogates, which are no text."""
     text = text.encode("utf-8", "backslashreplace").decode()
-    for secret in _SECRETS:
-        text = secret.sub(r"\1***", text)
+    for secret, shown in _SECRETS:
+        text = secret.sub(shown, text)
     return text

@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit, urlunsplit
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from flask_gatehouse.kernel.settings import Network
 
 NEXT_MAX = 2000
+ADDRESS_MAX = 64
+"""No address is longer, zone and all."""
 MAX_DECODINGS = 5
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029\ud800-\udfff]")
 _HOP = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d{1,5})?|([0-9.]+):\d{1,5}")
@@ -129,22 +132,26 @@ class Origins:
     def _is_proxy(self, address: str) -> bool:
         if not _is_address(address):
             return self._trusts_unix and not _is_parsed(address)
-        parsed = ipaddress.ip_address(address)
+        parsed = _parsed(address)
         if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
             parsed = parsed.ipv4_mapped
-        return any(parsed in network for network in self._proxies)
+        return parsed is not None and any(parsed in network for network in self._proxies)
 
 
 def _server_name(environ: Mapping[str, str]) -> str:
     return f"{environ.get('SERVER_NAME', '')}:{environ.get('SERVER_PORT', '')}"
 
 
-def _is_parsed(text: str) -> bool:
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ipaddress.ip_address(text)
+        return ipaddress.ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
+
+
+def _is_parsed(text: str) -> bool:
+    return len(text) <= ADDRESS_MAX and _parsed(text) is not None
 
 
 def _is_address(text: str) -> bool:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode
 
 from flask import Request, Response, abort, make_response, redirect, render_template, request, url_for
+from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import Forbidden
+from werkzeug.http import parse_accept_header
 
 from flask_gatehouse.domain.policy import Decision, Reason
 from flask_gatehouse.flows.outcomes import Refusal, Refused
@@ -33,6 +35,7 @@ DATA_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 
 STATUS = {
     Refusal.CREDENTIALS: 401,
+    Refusal.UNVERIFIED: 401,
     Refusal.THROTTLED: 429,
     Refusal.BUSY: 503,
     Refusal.FIELD: 422,
@@ -57,7 +60,12 @@ def is_program(incoming: Request) -> bool:
         return True
     if has_token_scheme(incoming.environ):
         return True
-    accept = incoming.accept_mimetypes
+    return _prefers_json(incoming.headers.get("Accept", ""))
+
+
+@lru_cache(maxsize=64)
+def _prefers_json(header: str) -> bool:
+    accept = parse_accept_header(header, MIMEAccept)
     if not accept:
         return False
     best = max(accept["application/json"], accept["application/problem+json"])
@@ -135,6 +143,11 @@ def done(target: str, status_program: int = 200, **data: object) -> Response:
     if status_program == 204:  # noqa: PLR2004 - No Content
         return Response(status=204)
     return _data({"next": target, **data}, status_program, "application/json")
+
+
+def data(body: dict[str, object]) -> Response:
+    """Answer with data alone, whoever asks."""
+    return _data(body, 200, "application/json")
 
 
 def answered(template: str, data: dict[str, object], **context: object) -> Response:

@@ -27,6 +27,10 @@ View = Callable[..., Any]
 MEND_PERMISSION = "mend the name, or call gate.permission(…)"
 
 
+WELL_KNOWN = "/.well-known/"
+"""Where others have fixed the place of a page."""
+
+
 def _nothing() -> None:
     """Be wrapped, so that the code objects of Flask-Login's wrappers can be recognised."""
 
@@ -250,10 +254,12 @@ class RouteTable:
         for other in self._app.url_map.iter_rules():
             is_other = not other.endpoint.startswith("gatehouse.") and other.rule == rule.rule
             if is_other and other.subdomain == rule.subdomain and (other.methods or set()) & (rule.methods or set()):
-                return (
-                    f"{rule.rule} is both the app's own page ({other.endpoint!r}) and Gatehouse's ({rule.endpoint!r}): "
-                    "move one, or set GATEHOUSE_URL_PREFIX or GATEHOUSE_ADMIN_PREFIX"
+                both = (
+                    f"{rule.rule} is both the app's own page ({other.endpoint!r}) and Gatehouse's ({rule.endpoint!r})"
                 )
+                if rule.rule.startswith(WELL_KNOWN):
+                    return f"{both}: remove the app's own"
+                return f"{both}: move one, or set GATEHOUSE_URL_PREFIX or GATEHOUSE_ADMIN_PREFIX"
         return ""
 
     def _lost_labels(self) -> Iterator[tuple[str, str]]:

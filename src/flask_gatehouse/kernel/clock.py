@@ -29,8 +29,14 @@ def as_datetime(instant: Instant) -> datetime:
 
 
 def as_text(instant: Instant) -> str:
-    """Return an instant in ISO 8601 with a `Z`, to the second (ASVS V16.2.2)."""
-    return as_datetime(instant).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Return an instant in ISO 8601 with a `Z`, to the second (ASVS V16.2.2).
+
+    One that no calendar has, which only somebody at the database's own prompt can have written, as its number.
+    """
+    try:
+        return as_datetime(instant).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return str(instant)
 
 
 def from_datetime(moment: datetime) -> Instant:

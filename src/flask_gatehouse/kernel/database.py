@@ -12,91 +12,31 @@ import threading
 import weakref
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Connection, Engine, exc
 
+from .engine import is_memory, lending, open_engine, set_pragmas
 from .errors import DatabaseUnavailableError, SetupError
 from .parsing import database_path
+from .process_lock import ProcessLock
+from .statements import Glance, HotStatement, compiled_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
 
     from sqlalchemy.sql import Executable
 
+__all__ = ["Database", "HotStatement", "open_engine"]
+
 LOCK_WAIT_SECONDS = 5.0
-LOCK_POLL_SECONDS = 0.002
-BUSY_MILLISECONDS = 5000
 _FAULTS = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, exc.InternalError)
 
+_BEGIN_ON_POSTGRESQL = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '5s'"
+"""Whatever a host's engine is set to; one trip to the server."""
+
 log = logging.getLogger("flask_gatehouse.database")
-
-
-def open_engine(url: str) -> Engine:
-    """Return an engine of our own for a SQLAlchemy URL.
-
-    A SQLite file is made with mode 0600 when it is not there yet; its `-wal` and `-shm` inherit that.
-
-    Raises:
-        DatabaseUnavailableError: the SQLite file cannot be made.
-    """
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5}, hide_parameters=True)
-    if _is_memory(make_url(url)):
-        arguments = {"check_same_thread": False}
-        return create_engine(url, poolclass=StaticPool, connect_args=arguments, hide_parameters=True)
-    engine = create_engine(url, connect_args={"timeout": BUSY_MILLISECONDS / 1000}, hide_parameters=True)
-    create_private_file(Path(database_path(engine.url)))
-    event.listen(engine, "connect", _set_pragmas)
-    return engine
-
-
-def create_private_file(path: Path) -> None:
-    """Make an empty file of mode 0600, and its folder of mode 0700, unless they exist.
-
-    Raises:
-        DatabaseUnavailableError: the file system refuses.
-    """
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except OSError as error:
-        msg = f"the database file {path.name} cannot be made: {error.strerror}"
-        raise DatabaseUnavailableError(msg) from error
-
-
-def _is_memory(url: URL) -> bool:
-    return not url.database or ":memory:" in url.database or url.query.get("mode") == "memory"
-
-
-class _Lent:
-    """The one connection of an in-memory database, which a host app shares: only a unit of ours ends its own work."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._fairy = engine.raw_connection()  # kept: its return to the pool would undo the host's open transaction
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._fairy.dbapi_connection, name)
-
-    def commit(self) -> None:
-        """Leave it to the unit's own COMMIT."""
-
-    rollback = close = commit
-
-
-def _lending(engine: Engine) -> Engine:
-    return create_engine(engine.url, creator=lambda: _Lent(engine), poolclass=StaticPool, hide_parameters=True)
-
-
-def _set_pragmas(dbapi_connection: Any, _record: object = None) -> None:
-    cursor = dbapi_connection.cursor()
-    for pragma in (f"busy_timeout={BUSY_MILLISECONDS}", "synchronous=NORMAL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
 
 
 class Database:
@@ -114,9 +54,11 @@ class Database:
             msg = f"{engine.dialect.name} is not supported: use SQLite or PostgreSQL"
             raise SetupError(msg)
         self.is_sqlite = engine.dialect.name == "sqlite"
-        self._is_memory = self.is_sqlite and _is_memory(engine.url)
-        self.engine = _lending(engine) if self._is_memory else engine
+        self._is_memory = self.is_sqlite and is_memory(engine.url)
+        self.engine = lending(engine) if self._is_memory else engine
         self._given = engine
+        driver = engine.dialect.loaded_dbapi
+        self._faults = (*_FAULTS, driver.OperationalError, driver.InterfaceError, driver.InternalError)
         self._forget_connections()
         _databases.add(self)
 
@@ -125,9 +67,9 @@ class Database:
         self._kept = threading.local()
         self._memory_lock = threading.RLock()
         self._writers = threading.Lock()
-        self._file_lock: FileLock | None = None
+        self._file_lock: ProcessLock | None = None
         if self.is_sqlite and not self._is_memory:
-            self._file_lock = FileLock(f"{database_path(self.engine.url)}.lock", mode=0o600)
+            self._file_lock = ProcessLock(f"{database_path(self.engine.url)}.lock")
 
     def after_fork(self) -> None:
         """Drop what the parent process holds, without closing it: the socket and the file locks are the parent's."""
@@ -142,8 +84,69 @@ class Database:
         Raises:
             DatabaseUnavailableError: the database does not answer or stayed locked.
         """
-        with self._translated(), self._writer(), self.engine.connect() as connection, self._begun(connection):
+        with self._translated(), self._writer(), self._in_memory() if self._is_memory else self._kept_unit() as opened:
+            yield opened
+
+    @contextmanager
+    def _kept_unit(self) -> Iterator[Connection]:
+        """Open a transaction on the connection that each thread keeps for it: the pool costs more than the COMMIT.
+
+        It is another than the one of the hot reads, which no result left open in a flow may pin to an old snapshot.
+        """
+        connection = self._begun()
+        try:
             yield connection
+            connection.connection.dbapi_connection.execute("COMMIT")  # type: ignore[union-attr]
+            connection.commit()  # nothing is left of it but SQLAlchemy's own record
+        except BaseException:
+            self._roll_back(connection)
+            raise
+
+    def _begun(self) -> Connection:
+        if getattr(self._kept, "unit", None) is not None and not self.is_sqlite:
+            with suppress(*self._faults):
+                return self._begin()
+        return self._begin()  # the server had dropped the connection: once more with another
+
+    def _begin(self) -> Connection:
+        holder = getattr(self._kept, "unit", None)
+        if holder is None:
+            holder = self._kept.unit = _Holder(self._detached())
+        connection: Connection = holder.connection
+        try:
+            connection.begin()  # tells a host's listeners
+            driver: Any = connection.connection.dbapi_connection
+            if not self.is_sqlite:
+                driver.execute(_BEGIN_ON_POSTGRESQL, prepare=False)
+                return connection
+            if driver.in_transaction:  # a host's listener sent BEGIN, which takes no lock yet
+                driver.execute("COMMIT")
+            driver.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            self._drop_unit()
+            raise
+        return connection
+
+    def _detached(self) -> Connection:
+        """Return a connection taken out of the pool, so that many threads do not empty a host app's pool."""
+        connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")  # BEGIN is our own word
+        connection.detach()
+        if self.is_sqlite:
+            set_pragmas(connection.connection.dbapi_connection)
+        return connection
+
+    def _roll_back(self, connection: Connection) -> None:
+        with suppress(*self._faults, exc.DBAPIError, self.engine.dialect.loaded_dbapi.Error):
+            if not connection.invalidated:
+                connection.connection.dbapi_connection.execute("ROLLBACK")  # type: ignore[union-attr]
+                connection.rollback()
+                return
+        self._drop_unit()  # closing it rolls back as well
+
+    def _drop_unit(self) -> None:
+        holder, self._kept.unit = getattr(self._kept, "unit", None), None
+        if holder is not None:
+            holder.close()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -154,6 +157,10 @@ class Database:
         """
         with self._translated(), self._exclusive_memory(), self.engine.connect() as connection:
             yield connection if self.is_sqlite else connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    def glance(self) -> Glance:
+        """Return where a `Statement` reads for itself, each at the moment it runs: no connection is handed over."""
+        return Glance(self.engine.dialect, partial(self.run_hot, is_write=False))
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
@@ -172,26 +179,22 @@ class Database:
             yield connection
 
     @contextmanager
-    def _begun(self, connection: Connection) -> Iterator[None]:
-        if not self.is_sqlite:
-            connection.execution_options(isolation_level="READ COMMITTED")  # whatever a host's engine is set to
+    def _in_memory(self) -> Iterator[Connection]:
+        """Open a transaction on the one connection; a savepoint where the host holds one open."""
+        with self.engine.connect() as connection:
+            is_hosts = _is_in_transaction(connection)
+            begin, commit, rollback = _sqlite_words(in_transaction=is_hosts)
             with connection.begin():
-                connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
-                yield
-            return
-        is_hosts = _is_in_transaction(connection)
-        begin, commit, rollback = _sqlite_words(in_transaction=is_hosts)
-        with connection.begin():
-            if not is_hosts and _is_in_transaction(connection):  # a host's listener sent BEGIN, which takes no lock yet
-                connection.exec_driver_sql("COMMIT")
-            connection.exec_driver_sql(begin)
-            try:
-                yield
-            except BaseException:
-                with suppress(exc.DBAPIError):
-                    connection.exec_driver_sql(rollback)
-                raise
-            connection.exec_driver_sql(commit)
+                if not is_hosts and _is_in_transaction(connection):  # as in `_begin`
+                    connection.exec_driver_sql("COMMIT")
+                connection.exec_driver_sql(begin)
+                try:
+                    yield connection
+                except BaseException:
+                    with suppress(exc.DBAPIError):
+                        connection.exec_driver_sql(rollback)
+                    raise
+                connection.exec_driver_sql(commit)
 
     @contextmanager
     def _writer(self) -> Iterator[None]:
@@ -204,8 +207,13 @@ class Database:
             msg = "the database stayed locked by this process"
             raise DatabaseUnavailableError(msg)
         try:
-            with self._file_lock.acquire(timeout=LOCK_WAIT_SECONDS, poll_interval=LOCK_POLL_SECONDS):
+            if not self._file_lock.acquire(LOCK_WAIT_SECONDS):
+                msg = "the database stayed locked by another process"
+                raise DatabaseUnavailableError(msg)
+            try:
                 yield
+            finally:
+                self._file_lock.release()
         finally:
             self._writers.release()
 
@@ -219,13 +227,13 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except _FAULTS as error:
+        except self._faults as error:
             log.error("database fault: %s", _first_line(error))
             msg = "the database does not answer"
             raise DatabaseUnavailableError(msg) from error
-        except (Timeout, OSError) as error:
+        except OSError as error:
             log.error("database lock: %s", type(error).__name__)
-            msg = "the database stayed locked by another process"
+            msg = "the lock in front of the database cannot be taken"
             raise DatabaseUnavailableError(msg) from error
 
     def use_wal(self) -> None:
@@ -236,9 +244,7 @@ class Database:
 
     def prepare(self, statement: Executable) -> HotStatement:
         """Compile a statement once, to be run on the connection that each thread keeps."""
-        compiled = statement.compile(dialect=self.engine.dialect)  # type: ignore[attr-defined]
-        order = tuple(compiled.positiontup) if getattr(compiled, "positiontup", None) else None
-        return HotStatement(self, str(compiled), order)
+        return HotStatement(self, compiled_for(self.engine.dialect, statement))
 
     def kept(self) -> Any:
         """Return this thread's own DBAPI connection, in autocommit.
@@ -263,7 +269,7 @@ class Database:
         fairy.detach()
         if self.is_sqlite:
             connection.isolation_level = None  # type: ignore[union-attr]
-            _set_pragmas(connection)
+            set_pragmas(connection)
         else:
             connection.autocommit = True  # type: ignore[union-attr]
             connection.prepare_threshold = 0  # type: ignore[union-attr]
@@ -314,41 +320,11 @@ class Database:
             raise DatabaseUnavailableError(msg) from error
 
     def close(self) -> None:
-        """Close this thread's kept connection and the pool."""
+        """Close this thread's kept connections and the pool."""
         self.discard_kept()
+        self._drop_unit()
         self.engine.dispose()
         self._given.dispose()
-
-
-class HotStatement:
-    """A statement compiled once. Made by `Database.prepare`."""
-
-    __slots__ = ("_database", "_order", "_sql")
-
-    def __init__(self, database: Database, sql: str, order: tuple[str, ...] | None) -> None:
-        self._database = database
-        self._sql = sql
-        self._order = order
-
-    def _bound(self, parameters: Mapping[str, object]) -> Any:
-        return parameters if self._order is None else [parameters[name] for name in self._order]
-
-    def rows(self, parameters: Mapping[str, object]) -> Sequence[Any]:
-        """Run the statement and fetch every row.
-
-        All of them, at once: a cursor left open pins SQLite's snapshot and keeps a revoked session alive.
-        """
-        cursor = self._database.run_hot(self._sql, self._bound(parameters), is_write=False)
-        found: Sequence[Any] = cursor.fetchall()
-        cursor.close()
-        return found
-
-    def write(self, parameters: Mapping[str, object]) -> int:
-        """Run the statement in a transaction of its own and return how many rows it changed."""
-        cursor = self._database.run_hot(self._sql, self._bound(parameters), is_write=True)
-        changed: int = cursor.rowcount
-        cursor.close()
-        return changed
 
 
 @dataclass(eq=False)

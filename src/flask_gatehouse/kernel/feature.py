@@ -20,9 +20,9 @@ class Resealed:
     """What one batch of a rotation did.
 
     Attributes:
-        number: how many texts were sealed under the present secret.
-        lost: user id and secret's id of each that no secret opens which is set.
-        last: user id to go on after; 0: that was all.
+        number: how many rows were sealed under the present secret.
+        lost: user id of each that no secret opens which is set, and the secret's id, `""` where nothing names it.
+        last: what to go on after; 0: that was all.
     """
 
     number: int
@@ -53,7 +53,17 @@ class Factor(Protocol):
         """Forget all that the user has of it; False when that was nothing. Runs inside the flow's transaction."""
 
 
-class SeedFactor(Factor, Protocol):
+class SealedFactor(Factor, Protocol):
+    """A factor whose rows the root secret seals or vouches for, so that they outlive it only by being sealed anew."""
+
+    def old_seals(self, connection: Connection) -> dict[str, int]:
+        """Return how many rows each secret but the present one has sealed, by its id; `""`: none that is set."""
+
+    def reseal(self, connection: Connection, *, after: int = 0, limit: int = 500) -> Resealed:
+        """Seal rows of older secrets under the present one, some at a time; what is done already is passed over."""
+
+
+class SeedFactor(SealedFactor, Protocol):
     """A factor that makes codes from a seed which the user's app keeps as well."""
 
     sealer: Sealer
@@ -75,12 +85,6 @@ class SeedFactor(Factor, Protocol):
 
     def times(self, connection: Connection, user_id: int) -> tuple[Instant, Instant | None] | None:
         """Return when it was enrolled and when it was last used, or None."""
-
-    def old_seals(self, connection: Connection) -> dict[str, int]:
-        """Return how many seeds each secret but the present one has sealed, by the secret's id."""
-
-    def reseal(self, connection: Connection, *, after: int = 0, limit: int = 500) -> Resealed:
-        """Seal seeds of older secrets under the present one, some at a time; what is done already is passed over."""
 
 
 class CodesFactor(Factor, Protocol):

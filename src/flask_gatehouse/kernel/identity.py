@@ -16,8 +16,10 @@ FOREVER: Instant = 1 << 62
 
 KNOWS = "knows"
 HAS = "has"
-"""Kinds of proof. What the host app vouches for (`login_user`, method `app`) counts as `knows`."""
-FACTORS = frozenset({KNOWS, HAS})
+IS = "is"
+"""Kinds of proof. What the host app vouches for (`login_user`, method `app`) counts as `knows`; that an authenticator
+itself made sure of its user, by a fingerprint or a PIN that never leaves it, counts as `is`."""
+FACTORS = frozenset({KNOWS, HAS, IS})
 AAL2 = 2
 
 
@@ -28,7 +30,7 @@ class Proof:
     Attributes:
         method: what was shown, for example `password` or `totp`.
         at: when, in microseconds.
-        kind: `knows` or `has`.
+        kind: `knows`, `has` or `is`.
     """
 
     method: str

@@ -58,10 +58,19 @@ class KeyRing:
         """Return the HMAC-SHA-256 of the data under the present key of the purpose."""
         return hmac.digest(self.keys(purpose)[0], data, "sha256")
 
+    def macs(self, purpose: str, data: bytes) -> list[bytes]:
+        """Return the HMAC-SHA-256 of the data under each key of the purpose, the present one first."""
+        return [hmac.digest(key, data, "sha256") for key in self.keys(purpose)]
+
     def verify(self, purpose: str, data: bytes, mac: bytes) -> bool:
         """Tell whether the MAC was made by the present or a fallback key, in constant time (ASVS V11.2.4)."""
-        matches = [hmac.compare_digest(hmac.digest(key, data, "sha256"), mac) for key in self.keys(purpose)]
+        matches = [hmac.compare_digest(made, mac) for made in self.macs(purpose, data)]
         return any(matches)
+
+    def maker(self, purpose: str, data: bytes, mac: bytes) -> str:
+        """Return the id of the secret that made a MAC, `""` where none that is set did; timed as `verify`."""
+        matches = [hmac.compare_digest(made, mac) for made in self.macs(purpose, data)]
+        return next((key_id for key_id, is_made in zip(self.ids(), matches, strict=True) if is_made), "")
 
     def digest(self, purpose: str, text: str) -> str:
         """Return a keyed digest that hides the text, 32 hex characters long."""

@@ -211,6 +211,23 @@ def local_path(value: object) -> str:
     return path
 
 
+def breached_passwords(value: object) -> str:
+    """Return the path of a file, or the address of a service; empty stays empty.
+
+    Raises:
+        ValueError: it is an address without TLS, or one that no five digits can be added to.
+    """
+    found = text(value)
+    if "://" not in found:
+        return found
+    parts = urlsplit(found)
+    is_here = parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    if not (parts.scheme == "https" or is_here) or not parts.hostname or not found.endswith(("/", "=")):
+        msg = "must be a file, or an https:// address to which five digits can be added, such as https://…/range/"
+        raise ValueError(msg)
+    return found
+
+
 def database_url(value: object) -> str:
     """Return a SQLAlchemy URL of SQLite or PostgreSQL, the latter through psycopg 3; empty stays empty.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ LONGEST: Mapping[str, tuple[timedelta, str]] = {
     "fresh": (HOUR, "1h"),
 }
 """Lifetimes beyond which a session or a proof says little (NIST SP 800-63B 2.1.3, 2.2.3; ASVS V7.3.1, V7.3.2)."""
-FACTORS = frozenset({"totp"})
+FACTORS = frozenset({"totp", "passkeys"})
 """Features that offer a second factor."""
 FRESH_ONE = "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
 
@@ -116,8 +117,16 @@ def _own(settings: Settings, *, testing: bool) -> Iterator[Problem]:
         yield Problem("GATEHOUSE_TRUSTED_PROXIES", text)
     if not SHORTEST_PASSWORD <= settings.password_min <= LONGEST_MINIMUM:
         yield Problem("GATEHOUSE_PASSWORD_MIN", f"must be {SHORTEST_PASSWORD} to {LONGEST_MINIMUM}")
-    if settings.login_name != "username":
-        yield Problem("GATEHOUSE_LOGIN_NAME", "needs verified e-mail addresses, not in this release: set username")
+    yield from _mail(settings)
+
+
+def _mail(settings: Settings) -> Iterator[Problem]:
+    if settings.login_name != "username" and not settings.mail_url:
+        text = "addresses are verified by mail, and none is sent: set GATEHOUSE_MAIL_URL, or username"
+        yield Problem("GATEHOUSE_LOGIN_NAME", text)
+    if settings.mail_url.is_readable and settings.mail_url.password:
+        text = "sends its password without TLS off loopback: remove starttls=never, or use smtps://"
+        yield Problem("GATEHOUSE_MAIL_URL", text)
 
 
 def _outside_debug_and_tests(settings: Settings) -> Iterator[Problem]:
@@ -126,12 +135,24 @@ def _outside_debug_and_tests(settings: Settings) -> Iterator[Problem]:
         yield Problem("GATEHOUSE_ORIGINS", "missing: set where the app is served, such as https://app.example")
     if settings.profile == "strict":
         yield from _looser_than_strict(settings)
+    yield from _mail_from_elsewhere(settings)
     if settings.throttle == "off":
         yield Problem("GATEHOUSE_THROTTLE", "off outside debug and tests: remove it")
     for name in ("session_idle", "session_absolute", "admin_idle", "fresh", "remember"):
         value = getattr(settings, name)
         if value < MINUTE and (value or name == "fresh"):  # of the others 0 is refused everywhere, or means none
             yield Problem(PREFIX + name.upper(), "under a minute outside debug and tests: set 60 or more")
+
+
+def _mail_from_elsewhere(settings: Settings) -> Iterator[Problem]:
+    if settings.mail_url.scheme in {"smtp", "smtps"} and not settings.mail_sender:
+        yield Problem(
+            "GATEHOUSE_MAIL_SENDER", "missing: set the address that mail is from, such as no-reply@app.example"
+        )
+    is_far = any(not is_loopback(urlsplit(origin).netloc) for origin in settings.origins)
+    if settings.mail_url.scheme == "console" and is_far:
+        text = "console: prints links that open accounts: set smtps://user:password@host"
+        yield Problem("GATEHOUSE_MAIL_URL", text)
 
 
 def _secrets(settings: Settings) -> Iterator[Problem]:
@@ -179,9 +200,11 @@ def doubts(settings: Settings, *, relaxed: bool) -> Iterator[Problem]:
         settings: the settings.
         relaxed: `app.debug or app.testing`.
     """
-    for name in ("valkey_url", "mail_url", "mail_sender"):
-        if getattr(settings, name):
-            yield Problem(PREFIX + name.upper(), "not used by this release: remove it")
+    if settings.valkey_url:
+        yield Problem(f"{PREFIX}VALKEY_URL", "not used by this release: remove it")
+    if settings.mail_url.is_readable:
+        text = "mail with links that open accounts leaves this machine without TLS: remove starttls=never"
+        yield Problem(f"{PREFIX}MAIL_URL", text)
     if settings.admin_factor == "demanded" and not FACTORS & {*settings.features}:
         text = "no feature offers the second factor that administrators must prove: add totp to GATEHOUSE_FEATURES"
         yield Problem(f"{PREFIX}ADMIN_FACTOR", text)
@@ -191,9 +214,20 @@ def doubts(settings: Settings, *, relaxed: bool) -> Iterator[Problem]:
     for name, (most, shown) in LONGEST.items():
         if getattr(settings, name) > most:
             yield Problem(PREFIX + name.upper(), f"longer than a session or proof should count: set {shown} or less")
+    if "passkeys" in settings.features and settings.origins and not any(map(_has_name, settings.origins)):
+        text = "addresses alone, for which browsers make no passkeys: name the site, as https://app.example"
+        yield Problem(f"{PREFIX}ORIGINS", text)
     if settings.session_idle > settings.session_absolute:
         text = "longer than GATEHOUSE_SESSION_ABSOLUTE, so that no session ever ends for it: set less"
         yield Problem(f"{PREFIX}SESSION_IDLE", text)
+
+
+def _has_name(origin: str) -> bool:
+    try:
+        ipaddress.ip_address(urlsplit(origin).hostname or "")
+    except ValueError:
+        return True
+    return False
 
 
 def advice(settings: Settings, config: Mapping[str, object], *, relaxed: bool) -> Iterator[Problem]:
@@ -204,6 +238,9 @@ def advice(settings: Settings, config: Mapping[str, object], *, relaxed: bool) -
         config: the Flask app's config.
         relaxed: `app.debug or app.testing`.
     """
+    if not settings.mail_url:
+        text = "not set: nobody gets a link for a forgotten password by mail, or hears of changes to their account"
+        yield Problem(f"{PREFIX}MAIL_URL", text)
     if settings.secret_key_fallbacks:
         text = "old secrets still verify: remove them 31 days after the rotation, or at once if they leaked"
         yield Problem(f"{PREFIX}SECRET_KEY_FALLBACKS", text)

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy import (
@@ -69,6 +70,9 @@ user = Table(
     Column("epoch", Integer, nullable=False, default=0),
     Column("created_at", BigInteger, nullable=False),
     Column("aal", Integer, nullable=False, server_default="1"),
+    Column("email_key", String(254)),
+    Column("must_verify", Boolean, nullable=False, default=False, server_default=false()),
+    Index("ix_gatehouse_user_email_key", "email_key", unique=True),
     CheckConstraint("state IN ('active', 'suspended', 'closed')", name="state"),
     sqlite_autoincrement=True,
     comment="users; the id is never reused",
@@ -196,8 +200,27 @@ link = Table(
     Column("epoch", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+    Column("address", String(254), nullable=False, default="", server_default=text("''")),
     Index("ix_gatehouse_link_user_id", "user_id"),
     comment="one-time links; only the digest of the secret is stored",
+)
+
+mail = Table(
+    "gatehouse_mail",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("template", String(32), nullable=False),
+    Column("user_id", Id, ForeignKey("gatehouse_user.id", ondelete="CASCADE")),
+    Column("address", String(254), nullable=False),
+    Column("detail", Text, nullable=False, default=""),
+    Column("due_at", BigInteger, nullable=False),
+    Column("sending_until", BigInteger, nullable=False, default=0),
+    Column("tries", Integer, nullable=False, default=0),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_gatehouse_mail_user_id", "user_id"),
+    Index("ix_gatehouse_mail_due_at", "due_at"),
+    sqlite_autoincrement=True,
+    comment="mail that waits to be sent; no secret is in it: a link is made when its mail is sent",
 )
 
 totp = Table(
@@ -238,6 +261,39 @@ challenge = Table(
     Index("ix_gatehouse_challenge_user_id", "user_id"),
     Index("ix_gatehouse_challenge_expires_at", "expires_at"),
     comment="what a session was asked and has not answered yet, for one purpose each",
+)
+
+passkey = Table(
+    "gatehouse_passkey",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("user_id", Id, ForeignKey("gatehouse_user.id", ondelete="CASCADE"), nullable=False),
+    Column("credential_id", LargeBinary(1023), nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("sign_count", BigInteger, nullable=False),
+    Column("aaguid", String(36), nullable=False),
+    Column("transports", String(120), nullable=False),
+    Column("handle", LargeBinary(64), nullable=False),
+    Column("name", String(80), nullable=False),
+    Column("can_be_backed_up", Boolean, nullable=False),
+    Column("is_backed_up", Boolean, nullable=False),
+    Column("mac", LargeBinary(32), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger),
+    Index("ix_gatehouse_passkey_user_id", "user_id"),
+    sqlite_autoincrement=True,
+    comment="passkeys: public keys of authenticators; nothing in it logs anybody in",
+)
+
+passkey_answer = Table(
+    "gatehouse_passkey_answer",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("ix_gatehouse_passkey_answer_expires_at", "expires_at"),
+    sqlite_with_rowid=False,
+    comment="challenges that a passkey has answered, until they would have run out",
 )
 
 event = Table(

@@ -16,6 +16,7 @@ from dotenv import dotenv_values
 
 from . import parsing
 from .errors import SettingsError
+from .mail_url import NO_MAIL, MailUrl, parse_mail_url, parse_sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -63,8 +64,15 @@ class Settings:
         "SQLAlchemy URL; `sqlite:///…` or `postgresql+psycopg://…`. Empty: SQLite in the instance folder.",
     )
     valkey_url: str = _setting(parsing.text, "", "Valkey or Redis for sessions and counters; not used by this release.")
-    mail_url: str = _setting(parsing.text, "", "`smtp://`, `smtps://` or `console:`; not used by this release.")
-    mail_sender: str = _setting(parsing.text, "", "Address that mail is sent from; not used by this release.")
+    mail_url: MailUrl = _setting(
+        parse_mail_url,
+        NO_MAIL,
+        "Where mail is handed over: `smtp://[user:password@]host[:port]` (TLS by STARTTLS, demanded and verified off "
+        "loopback; `?starttls=never` gives it up), `smtps://…`, or `console:` for debug. Empty: no mail is sent.",
+    )
+    mail_sender: str = _setting(
+        parse_sender, "", "Address that mail is from, or `Name <address>`; needed where mail is sent by SMTP."
+    )
     profile: str = _setting(parsing.one_of("default", "strict"), "default", "`strict` tightens the defaults below.")
     registration: str = _setting(
         parsing.one_of("open", "closed"), "open", "Whether anyone may register; `closed` makes `/register` a 404."
@@ -72,9 +80,16 @@ class Settings:
     login_name: str = _setting(
         parsing.one_of("username", "email", "both"),
         "username",
-        "What is typed to log in; e-mail addresses come with mail.",
+        "What is typed to log in: a login name; with `email` and `both` a verified e-mail address too. With `email` "
+        "people register without a name; with either nobody logs in before the address is confirmed.",
     )
     password_min: int = _setting(parsing.whole, 8, "Shortest password, in characters (code points).", strict=15)
+    breached_passwords: str = _setting(
+        parsing.breached_passwords,
+        "",
+        "List of stolen passwords that new ones are compared with: a file of sorted SHA-1 digests, or the `https://` "
+        "address of a service, to which the first five digits are added (`…/range/`). Empty: none is asked.",
+    )
     argon2: tuple[int, int, int] = _setting(
         parsing.argon2, (19456, 2, 1), "Argon2id cost `m,t,p` (KiB, passes, lanes).", strict=(47104, 2, 1)
     )

@@ -8,11 +8,12 @@ from flask import Blueprint
 
 from flask_gatehouse.kernel.clock import as_text
 
-from . import account, admin, admin_audit, admin_roles, admin_sessions, login, second_factors
+from . import account, admin, admin_audit, admin_roles, admin_sessions, login, mailed, passkeys, second_factors
 from .browsers import browser_name
 from .shown import BIGGEST_ID, asks_factor
 
 if TYPE_CHECKING:
+    from flask import Flask
     from flask.typing import RouteCallable
 
     from flask_gatehouse.kernel.settings import Settings
@@ -21,14 +22,19 @@ USER = f"/users/<int(max={BIGGEST_ID}):user_id>"
 
 ROLE = "/roles/<name>"
 
+PASSKEY = f"/account/security/passkeys/<int(max={BIGGEST_ID}):passkey_id>"
+
 PAGES: tuple[tuple[str, str, RouteCallable], ...] = (
     ("/register", "register", login.register_page),
     ("/login", "login", login.log_in),
     ("/login/factor", "factor", login.answer_factor),
     ("/reauthenticate", "reauthenticate", login.reauthenticate),
+    ("/forgot-password", "forgot_password", mailed.forgot),
     ("/reset-password/<token>", "reset_password", login.choose_password),
+    ("/verify-email/<token>", "verify_email", mailed.verify),
     ("/account/password", "password", account.change_password),
     ("/account/security/totp", "totp", second_factors.totp_page),
+    ("/account/security/passkeys", "passkeys", passkeys.passkeys_page),
 )
 """URL, endpoint, view: a form that is shown and sent."""
 
@@ -40,9 +46,12 @@ SHOWN: tuple[tuple[str, str, RouteCallable], ...] = (
 )
 
 ACTIONS: tuple[tuple[str, str, RouteCallable], ...] = (
+    ("/login/passkey", "login_by_passkey", login.log_in_by_passkey),
     ("/logout", "logout", login.log_out),
     ("/account", "change_email", account.change_email),
     ("/account/security/totp/remove", "remove_totp", second_factors.remove_totp),
+    (f"{PASSKEY}/rename", "rename_passkey", passkeys.rename_passkey),
+    (f"{PASSKEY}/remove", "remove_passkey", passkeys.remove_passkey),
     ("/account/security/recovery-codes", "make_recovery_codes", second_factors.make_codes),
     ("/account/sessions/<public_id>/end", "end_session", account.end_session),
     ("/account/sessions/end-others", "end_other_sessions", account.end_others),
@@ -75,6 +84,23 @@ ADMIN_ACTIONS: tuple[tuple[str, str, RouteCallable], ...] = (
     ("/sessions/<public_id>/end", "admin_end_session", admin_sessions.end_session),
     ("/audit/verify", "admin_audit_verify", admin_audit.verify),
 )
+
+
+WELL_KNOWN: tuple[tuple[str, str, RouteCallable], ...] = (
+    ("/.well-known/change-password", "change_password_url", passkeys.change_password_url),
+    ("/.well-known/passkey-endpoints", "passkey_endpoints", passkeys.passkey_endpoints),
+)
+"""What stands at the root of the site, whatever the prefix."""
+
+
+def well_known(app: Flask) -> None:
+    """Add the addresses that password managers ask for.
+
+    Args:
+        app: the Flask app.
+    """
+    for url, endpoint, view in WELL_KNOWN:
+        app.add_url_rule(url, f"gatehouse.{endpoint}", view, methods=["GET"])
 
 
 def blueprint(settings: Settings) -> Blueprint:

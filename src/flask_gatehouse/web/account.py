@@ -33,18 +33,24 @@ def _profile_context() -> dict[str, Any]:
     identity = present_identity()
     with services().reading() as connection:
         user = users.find(connection, identity.user_id)
-    return {"user": user, "identity": identity, "is_fresh": wired().is_fresh(identity)}
+    asked = account.asked_address(services(), identity.user_id)
+    return {"user": user, "identity": identity, "is_fresh": wired().is_fresh(identity), "asked": asked} | {
+        "has_mail": services().mailer.is_on
+    }
 
 
 @fresh_login_required
 def change_email() -> ResponseReturnValue:
-    """Store another e-mail address, unverified."""
+    """Change the e-mail address; where mail is sent, it counts once it is confirmed."""
     form = forms.EmailForm.of_request()
     if not form.validate():
         return invalid(form, "account.html", **_profile_context())
     outcome = account.change_email(services(), present_identity(), form.email.data, here().source)
     if isinstance(outcome, Refused):
         return refused(outcome, "account.html", form=form, **_profile_context())
+    if isinstance(outcome, account.AddressAsked):
+        flash(f"A link was mailed to {outcome.address}: the address counts once you have opened it.", "info")
+        return done(url_for("gatehouse.account"), 202, asked=outcome.address)
     flash("Your e-mail address is saved." if outcome else "Your e-mail address is removed.", "success")
     return done(url_for("gatehouse.account"), email=outcome)
 

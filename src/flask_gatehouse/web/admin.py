@@ -17,7 +17,8 @@ from flask_gatehouse.http.respond import done, invalid, message, page, refused
 from flask_gatehouse.http.rights import can
 from flask_gatehouse.kernel.identity import Actor
 
-from . import forms
+from . import console_forms
+from .forms import GatehouseForm
 from .picture import picture_of
 from .shown import PER_PAGE, errors_in_words, full_entry, present_identity
 
@@ -30,15 +31,15 @@ if TYPE_CHECKING:
 
 RECENT = 20
 
-FORMS: dict[str, type[forms.GatehouseForm]] = {
-    "suspend": forms.TakingForm,
-    "restore": forms.ReasonForm,
-    "unlock": forms.ReasonForm,
-    "grant": forms.GrantForm,
-    "withdraw": forms.WithdrawForm,
-    "end_sessions": forms.TakingForm,
-    "reset_factors": forms.TakingForm,
-    "demand_factor": forms.DemandForm,
+FORMS: dict[str, type[GatehouseForm]] = {
+    "suspend": console_forms.TakingForm,
+    "restore": console_forms.ReasonForm,
+    "unlock": console_forms.ReasonForm,
+    "grant": console_forms.GrantForm,
+    "withdraw": console_forms.WithdrawForm,
+    "end_sessions": console_forms.TakingForm,
+    "reset_factors": console_forms.TakingForm,
+    "demand_factor": console_forms.DemandForm,
 }
 
 
@@ -58,7 +59,7 @@ def overview() -> ResponseReturnValue:
 @requires("users:read")
 def list_users() -> ResponseReturnValue:
     """Show users by name, those whose name begins with what was searched for."""
-    form = forms.SearchForm(request.args)
+    form = console_forms.SearchForm(request.args)
     if not form.validate():
         return page("admin_users.html", 422, users=[], search="", search_error=errors_in_words(form))
     return page("admin_users.html", **_listed(form.search.data, form.after.data))
@@ -85,7 +86,7 @@ def _unknown() -> ResponseReturnValue:
     return message(404, "Not found", "There is no such user.")
 
 
-def _context(user_id: int, acted: str = "", form: forms.GatehouseForm | None = None) -> dict[str, Any] | None:
+def _context(user_id: int, acted: str = "", form: GatehouseForm | None = None) -> dict[str, Any] | None:
     held, identity = services(), present_identity()
     now = held.clock.now()
     with held.reading() as connection:
@@ -112,7 +113,7 @@ def _context(user_id: int, acted: str = "", form: forms.GatehouseForm | None = N
         }
 
 
-def _forms(user: UserRecord, acted: str, form: forms.GatehouseForm | None) -> dict[str, forms.GatehouseForm]:
+def _forms(user: UserRecord, acted: str, form: GatehouseForm | None) -> dict[str, GatehouseForm]:
     """Return every action's form: the one that was sent as it came."""
     found = {name: form if form and name == acted else made() for name, made in FORMS.items()}
     if acted != "demand_factor":
@@ -165,8 +166,8 @@ def unlock(user_id: int) -> ResponseReturnValue:
 def grant(user_id: int) -> ResponseReturnValue:
     """Grant a role, or change when a grant ends."""
 
-    def flow(act: Act, form: forms.GrantForm) -> UserRecord | Refused:
-        return administer.grant(services(), act, user_id, form.role.data, form.until_at)
+    def flow(act: Act, form: console_forms.GrantForm) -> UserRecord | Refused:
+        return administer.grant(services(), act, user_id, form.role.data, form.until.at)
 
     return _run("grant", user_id, flow, _told("Granted; it counts from the next request on."))
 
@@ -175,7 +176,7 @@ def grant(user_id: int) -> ResponseReturnValue:
 def withdraw(user_id: int) -> ResponseReturnValue:
     """Withdraw a role; it stops counting at the next request."""
 
-    def flow(act: Act, form: forms.WithdrawForm) -> UserRecord | Refused:
+    def flow(act: Act, form: console_forms.WithdrawForm) -> UserRecord | Refused:
         return administer.withdraw(services(), act, user_id, form.role.data)
 
     return _run("withdraw", user_id, flow, _told("Withdrawn; it no longer counts."))
@@ -202,7 +203,7 @@ def reset_factors(user_id: int) -> ResponseReturnValue:
 def demand_factor(user_id: int) -> ResponseReturnValue:
     """Demand a second factor of a user, or no longer."""
 
-    def flow(act: Act, form: forms.DemandForm) -> UserRecord | Refused:
+    def flow(act: Act, form: console_forms.DemandForm) -> UserRecord | Refused:
         return administer.demand_factor(services(), act, user_id, is_demanded=form.demanded.data)
 
     return _run("demand_factor", user_id, flow, _told("Saved; it counts from the next request on."))

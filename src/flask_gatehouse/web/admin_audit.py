@@ -17,7 +17,7 @@ from flask_gatehouse.http.respond import answered, invalid, page, refused
 from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.identity import Actor
 
-from . import forms
+from . import console_forms
 from .shown import PER_PAGE, facts_of, in_words, present_identity
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ NONE = Found([], 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LogRow:
     """A row of the log as its page shows it.
 
     Attributes:
@@ -55,15 +55,15 @@ class Row:
 @requires("audit:read")
 def show_log() -> ResponseReturnValue:
     """Show events, newest first."""
-    listed = forms.AuditForm(request.args)
+    listed = console_forms.AuditForm(request.args)
     status = 200 if listed.validate() else 422
-    return page("admin_audit.html", status, form=forms.VerifyForm(), **_context(listed))
+    return page("admin_audit.html", status, form=console_forms.VerifyForm(), **_context(listed))
 
 
 @requires("audit:read", fresh=True)
 def verify() -> ResponseReturnValue:
     """Verify the newest part of the chain, and show what came of it above the list that it was asked from."""
-    listed, form = forms.AuditForm(request.args), forms.VerifyForm.of_request()
+    listed, form = console_forms.AuditForm(request.args), console_forms.VerifyForm.of_request()
     listed.validate()
     if not form.validate():
         return invalid(form, "admin_audit.html", **_context(listed))
@@ -82,12 +82,13 @@ def _told(outcome: Verified | Finding) -> dict[str, object]:
     return {"agrees": True, "rows": outcome.rows, "head": str(outcome.end), "first": first, "is_whole": is_whole}
 
 
-def _context(listed: forms.AuditForm) -> dict[str, Any]:
+def _context(listed: console_forms.AuditForm) -> dict[str, Any]:
     found, names, note = _found(listed)
     query = {} if listed.errors else {field.name: field.data for field in listed if field.data}
     return {
         "listed": listed,
         "query": query,
+        "is_filtered": bool(query.keys() - {"before"}),
         "rows": [_row(entry, names) for entry in found.entries],
         "before": found.before,
         "note": note,
@@ -97,7 +98,7 @@ def _context(listed: forms.AuditForm) -> dict[str, Any]:
     }
 
 
-def _found(listed: forms.AuditForm) -> tuple[Found, dict[int, str], str]:
+def _found(listed: console_forms.AuditForm) -> tuple[Found, dict[int, str], str]:
     """Return a page of events, names of whom they are about, and why there are none where that can be told."""
     if listed.errors:
         return NONE, {}, ""
@@ -115,11 +116,11 @@ def _found(listed: forms.AuditForm) -> tuple[Found, dict[int, str], str]:
         return found, users.names_of(connection, about), ""
 
 
-def _row(entry: Entry, names: dict[int, str]) -> Row:
+def _row(entry: Entry, names: dict[int, str]) -> LogRow:
     facts = facts_of(entry)
     reason = str(facts.pop("reason", ""))
     about = names.get(entry.user_id, "") if entry.user_id is not None else ""
-    return Row(entry, in_words(entry), about, reason, tuple(_shown(facts)), _network(entry.address))
+    return LogRow(entry, in_words(entry), about, reason, tuple(_shown(facts)), _network(entry.address))
 
 
 def _shown(facts: dict[str, object]) -> Iterator[tuple[str, str]]:
@@ -136,7 +137,7 @@ def _shown(facts: dict[str, object]) -> Iterator[tuple[str, str]]:
 
 
 def _value(name: str, value: object) -> str:
-    """Return a fact as text; when a grant ends is recorded as an instant."""
+    """Return a fact as text; older rows hold the end of a grant as an instant."""
     if name == "until" and type(value) is int:
         try:
             return as_text(value)

@@ -14,7 +14,8 @@ from flask_gatehouse.http.labels import asked_roles, requires
 from flask_gatehouse.http.respond import done, invalid, message, page, refused
 from flask_gatehouse.kernel.identity import Actor
 
-from . import forms
+from . import console_forms
+from .forms import GatehouseForm
 from .shown import PER_PAGE, errors_in_words, present_identity
 
 if TYPE_CHECKING:
@@ -30,13 +31,13 @@ UNDECLARED = "No longer declared by the app"
 @requires("users:read")
 def list_roles() -> ResponseReturnValue:
     """Show every role with what it permits and where it is defined."""
-    return page("admin_roles.html", **_list_context(forms.NewRoleForm()))
+    return page("admin_roles.html", **_list_context(console_forms.NewRoleForm()))
 
 
 @requires("roles:edit", fresh=True)
 def create() -> ResponseReturnValue:
     """Make a role."""
-    form = forms.NewRoleForm.of_request()
+    form = console_forms.NewRoleForm.of_request()
     if not form.validate():
         return invalid(form, "admin_roles.html", **_list_context(form))
     act, asked = _act(form.reason.data), asked_roles()
@@ -52,7 +53,7 @@ def create() -> ResponseReturnValue:
 @requires("users:read")
 def show_role(name: str) -> ResponseReturnValue:
     """Show one role and who holds it, and what would change for whom, where permissions are tried on."""
-    form = forms.RoleForm(request.args)
+    form = console_forms.RoleForm(request.args)
     if not form.validate():
         context = _context(name, None)
         return page("admin_role.html", 422, search_error=errors_in_words(form), **context) if context else _unknown()
@@ -64,7 +65,7 @@ def show_role(name: str) -> ResponseReturnValue:
 @requires("roles:edit", fresh=True)
 def edit(name: str) -> ResponseReturnValue:
     """Save what a role permits from now on."""
-    form = forms.EditRoleForm.of_request()
+    form = console_forms.EditRoleForm.of_request()
     if not form.validate():
         context = _context(name, form.permission.data, edit=form)
         return invalid(form, "admin_role.html", **context) if context else _unknown()
@@ -79,7 +80,7 @@ def edit(name: str) -> ResponseReturnValue:
 @requires("roles:edit", fresh=True)
 def demand_factor(name: str) -> ResponseReturnValue:
     """Let a role count only once two factors have been proven, or without."""
-    form = forms.DemandForm.of_request()
+    form = console_forms.DemandForm.of_request()
     if not form.validate():
         context = _context(name, None, demand=form)
         return invalid(form, "admin_role.html", **context) if context else _unknown()
@@ -93,7 +94,7 @@ def demand_factor(name: str) -> ResponseReturnValue:
 @requires("roles:edit", fresh=True)
 def delete(name: str) -> ResponseReturnValue:
     """Delete a role, and withdraw it from all who hold it."""
-    form = forms.DeleteRoleForm.of_request()
+    form = console_forms.DeleteRoleForm.of_request()
     if not form.validate():
         context = _context(name, None, drop=form)
         return invalid(form, "admin_role.html", **context) if context else _unknown()
@@ -104,7 +105,7 @@ def delete(name: str) -> ResponseReturnValue:
     return done(url_for("gatehouse.admin_roles"))
 
 
-def _refuse(outcome: Refused, context: dict[str, Any] | None, form: forms.GatehouseForm) -> ResponseReturnValue:
+def _refuse(outcome: Refused, context: dict[str, Any] | None, form: GatehouseForm) -> ResponseReturnValue:
     if context is None or outcome.reason is Refusal.NOT_FOUND:
         return _unknown()
     return refused(outcome, "admin_role.html", **context, form=form)
@@ -123,7 +124,7 @@ def _unknown() -> ResponseReturnValue:
     return message(404, "Not found", "There is no such role.")
 
 
-def _list_context(form: forms.NewRoleForm) -> dict[str, Any]:
+def _list_context(form: console_forms.NewRoleForm) -> dict[str, Any]:
     held, identity = services(), present_identity()
     with held.reading() as connection:
         found, demands = held.roles.all(connection), edit_roles.demands_of(held, connection)
@@ -139,9 +140,9 @@ def _context(
     wanted: Iterable[str] | None,
     *,
     after: int = 0,
-    edit: forms.EditRoleForm | None = None,
-    drop: forms.DeleteRoleForm | None = None,
-    demand: forms.DemandForm | None = None,
+    edit: console_forms.EditRoleForm | None = None,
+    drop: console_forms.DeleteRoleForm | None = None,
+    demand: console_forms.DemandForm | None = None,
 ) -> dict[str, Any] | None:
     """Return what the page of one role shows; None: there is no such role."""
     held, identity = services(), present_identity()
@@ -160,8 +161,8 @@ def _context(
         "touched": [holder for holder in role.holders if holder.gains or holder.loses],
         "permissions": _meanings(present),
         "hindrance": edit_roles.hindrance(held, _act(), name) if is_stored else None,
-        "edit": edit or forms.EditRoleForm(),
-        "drop": drop or forms.DeleteRoleForm(),
+        "edit": edit or console_forms.EditRoleForm(),
+        "drop": drop or console_forms.DeleteRoleForm(),
         "demand": demand or _demand_form(role),
         "offers_factor": seeds.offers_factor(held),
         "acted": "edit" if edit else "delete" if drop else "demand" if demand else "",
@@ -170,8 +171,8 @@ def _context(
     }
 
 
-def _demand_form(role: RoleShown) -> forms.DemandForm:
-    form = forms.DemandForm()
+def _demand_form(role: RoleShown) -> console_forms.DemandForm:
+    form = console_forms.DemandForm()
     form.demanded.data = role.aal > 1
     return form
 

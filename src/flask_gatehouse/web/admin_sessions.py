@@ -15,7 +15,7 @@ from flask_gatehouse.http.labels import requires
 from flask_gatehouse.http.respond import done, invalid, message, page, refused
 from flask_gatehouse.kernel.identity import Actor
 
-from . import forms
+from . import console_forms
 from .shown import PER_PAGE, PUBLIC_ID, errors_in_words, present_identity
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ NONE = live_sessions.Page([], 0)
 @requires("users:read")
 def list_sessions() -> ResponseReturnValue:
     """Show live sessions of all users, newest first, or those of one."""
-    listed, form = forms.SessionsForm(request.args), forms.TakingForm()
+    listed, form = console_forms.SessionsForm(request.args), console_forms.TakingForm()
     if not listed.validate():
-        context = _context(forms.SessionsForm(), NONE)
+        context = _context(console_forms.SessionsForm(), NONE)
         return page("admin_sessions.html", 422, form=form, search_error=errors_in_words(listed), **context)
     return page("admin_sessions.html", form=form, **_context(listed, _found(listed)))
 
 
-def _found(listed: forms.SessionsForm) -> live_sessions.Page:
+def _found(listed: console_forms.SessionsForm) -> live_sessions.Page:
     held = services()
     with held.reading() as connection:
         if not listed.username.data:
@@ -43,7 +43,7 @@ def _found(listed: forms.SessionsForm) -> live_sessions.Page:
         return NONE if user is None else live_sessions.Page(live_sessions.of_user(held, connection, user), 0)
 
 
-def _context(listed: forms.SessionsForm, found: live_sessions.Page, acted: str = "") -> dict[str, Any]:
+def _context(listed: console_forms.SessionsForm, found: live_sessions.Page, acted: str = "") -> dict[str, Any]:
     identity = present_identity()
     return {
         "sessions": found.sessions,
@@ -53,20 +53,20 @@ def _context(listed: forms.SessionsForm, found: live_sessions.Page, acted: str =
         "identity": identity,
         "is_fresh": wired().is_fresh(identity),
         "acted": acted,
-        "blank": forms.TakingForm(),
+        "blank": console_forms.TakingForm(),
     }
 
 
-def _query(listed: forms.SessionsForm) -> dict[str, Any]:
+def _query(listed: console_forms.SessionsForm) -> dict[str, Any]:
     return {"username": listed.username.data or None, "after": listed.after.number or None}
 
 
 @requires("sessions:revoke", fresh=True)
 def end_session(public_id: str) -> ResponseReturnValue:
     """End one session of another user, and show the list again that it was done on."""
-    listed, form = forms.SessionsForm(request.args), forms.TakingForm.of_request()
+    listed, form = console_forms.SessionsForm(request.args), console_forms.TakingForm.of_request()
     if not listed.validate():
-        listed = forms.SessionsForm()
+        listed = console_forms.SessionsForm()
     if not PUBLIC_ID.fullmatch(public_id):
         return _unknown()
     if not form.validate():

@@ -8,16 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 from flask import flash, redirect, request, url_for
 
-from flask_gatehouse.flows import login, register, reset_password, second_step, seeds, step_up
-from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, MustReplace, Refusal, Refused
+from flask_gatehouse.flows import (
+    ceremonies,
+    login,
+    passkey_login,
+    register,
+    reset_password,
+    second_step,
+    seeds,
+    step_up,
+)
+from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, MustReplace, Refusal, Refused, refused_value
 from flask_gatehouse.http.context import here, services
 from flask_gatehouse.http.flask_login import establish, hold_pending, leave, renew
 from flask_gatehouse.http.labels import for_proving, public
 from flask_gatehouse.http.origin import is_direct_loopback, next_target
 from flask_gatehouse.http.respond import done, invalid, message, page, refused
 
-from . import forms, second_factors
-from .shown import password_help, present_identity
+from . import factor_forms, forms, second_factors
+from .asking import asked, browser_place
+from .shown import errors_in_words, password_help, present_identity
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -25,20 +35,27 @@ if TYPE_CHECKING:
     from flask_gatehouse.domain.sessions import Issued
 
 WRONG_CODE = "This is not the code that the program printed."
+LOGIN_NAMES = {"username": "Login name", "both": "Login name or e-mail address", "email": "E-mail address"}
+"""`GATEHOUSE_LOGIN_NAME` → what the field of the login page is called."""
 WRONG_ANSWER = "This code is wrong, used or out of date."
+WRONG_PASSKEY = "This passkey was not taken. Try again, or use another way."
 NOT_YOURS = "This is not your password."
 ENDED_TITLE = "This link has ended"
-ENDED = "It was used, or has run out. Ask an administrator for a new one."
+ENDED = "It was used, or has run out, or something has changed since. Ask for a new one."
 
 
 @public
 def register_page() -> ResponseReturnValue:
     """Make a user of the one who asks; nobody is logged in."""
-    form = forms.RegisterForm.of_request()
+    login_name = services().settings.login_name
+    kind = forms.RegisterForm if login_name == "username" else forms.RegisterWithAddressForm
+    form = kind.of_request()
+    if login_name == "email":
+        del form.username
     is_first, is_here = _is_first_admin_open(), is_direct_loopback(request.environ)
     if not is_first or is_here:
         del form.code
-    context: dict[str, Any] = {"is_first": is_first, **password_help()}
+    context: dict[str, Any] = {"is_first": is_first, "login_name": login_name, **password_help()}
     if request.method != "POST":
         return page("register.html", form=form, **context)
     if not form.validate():
@@ -47,11 +64,15 @@ def register_page() -> ResponseReturnValue:
     if code and not _is_right_code(code):
         form.code.errors = [WRONG_CODE]
         return invalid(form, "register.html", **context)
-    new = register.NewUser(form.username.data, form.password.data, form.email.data or None)
+    name = form.username.data if "username" in form else ""
+    new = register.NewUser(name, form.password.data, form.email.data or None)
     may_claim = is_first and (is_here or bool(code))
     outcome = register.register(services(), new, here().source, may_claim=may_claim)
     if isinstance(outcome, Refused):
         return refused(outcome, "register.html", form=form, **context)
+    if login_name != "username":
+        flash(f"A link was mailed to {form.email.data}: open it to confirm your address, then log in.", "info")
+        return done(url_for("gatehouse.login"), 201)
     flash("Registered. Please log in.", "success")
     return done(url_for("gatehouse.login"), 201, id=outcome.id, username=outcome.username)
 
@@ -72,7 +93,8 @@ def _is_right_code(code: str) -> bool:
 def log_in() -> ResponseReturnValue:
     """Check name and password and open a session."""
     form = forms.LoginForm.of_request()
-    context: dict[str, Any] = {"next": next_target(""), "can_remember": bool(services().settings.remember)}
+    form.username.label.text = LOGIN_NAMES[services().settings.login_name]
+    context = _login_context()
     if request.method != "POST":
         return page("login.html", form=form, **context)
     if not form.validate():
@@ -90,6 +112,29 @@ def log_in() -> ResponseReturnValue:
     return _inside(outcome)
 
 
+def _login_context() -> dict[str, Any]:
+    held = services()
+    context: dict[str, Any] = {"next": next_target(""), "can_remember": bool(held.settings.remember)}
+    return context | asked(passkey_login.offer(held, browser_place()))
+
+
+@public
+def log_in_by_passkey() -> ResponseReturnValue:
+    """Check what a passkey answered and open a session."""
+    form = factor_forms.PasskeyLoginForm.of_request()
+    if ceremonies.passkeys_of(services()) is None:
+        return message(404, "Not found", "This site has no passkeys.")
+    if not form.validate():
+        return _refuse_passkey(refused_value("passkey", errors_in_words(form)))
+    attempt = _attempt(is_remembered=form.remember.data)
+    outcome = passkey_login.begin(services(), browser_place(), form.passkey.data, attempt)
+    return _refuse_passkey(_worded(outcome, WRONG_PASSKEY)) if isinstance(outcome, Refused) else _inside(outcome)
+
+
+def _refuse_passkey(outcome: Refused) -> ResponseReturnValue:
+    return refused(outcome, "login.html", form=forms.LoginForm(), **_login_context())
+
+
 def _inside(issued: Issued) -> ResponseReturnValue:
     establish(issued)
     here().know_browser(issued.device)
@@ -105,9 +150,11 @@ def _attempt(*, is_remembered: bool = False) -> login.Attempt:
 @public
 def answer_factor() -> ResponseReturnValue:
     """Answer the second factor of a login whose password was right."""
-    form, pending = forms.FactorForm.of_request(), here().pending
+    form, pending = factor_forms.FactorForm.of_request(), here().pending
     offer = second_step.offer(services(), pending) if pending else None
-    context: dict[str, Any] = {"next": next_target(""), **second_factors.shown(offer)}
+    choices = second_step.choices(services(), pending) if pending else second_step.Choices()
+    context: dict[str, Any] = {"next": next_target(""), **second_factors.shown(offer), "fields": choices.fields}
+    context |= asked(choices.passkey)
     if request.method != "POST":
         if not pending:
             return redirect(url_for("gatehouse.login", next=context["next"] or None))
@@ -117,7 +164,7 @@ def answer_factor() -> ResponseReturnValue:
     return _answered(form, _answer(form, pending, is_lost=offer is not None), context)
 
 
-def _answer(form: forms.FactorForm, pending: str, *, is_lost: bool) -> Issued | FactorLost | Refused:
+def _answer(form: factor_forms.FactorForm, pending: str, *, is_lost: bool) -> Issued | FactorLost | Refused:
     """Take a code as that of the new key where the factor was lost, else as an answer."""
     if is_lost:
         return second_step.replace_factor(services(), pending, form.code.data, _attempt())
@@ -125,7 +172,7 @@ def _answer(form: forms.FactorForm, pending: str, *, is_lost: bool) -> Issued | 
 
 
 def _answered(
-    form: forms.FactorForm, outcome: Issued | FactorLost | Refused, context: dict[str, Any]
+    form: factor_forms.FactorForm, outcome: Issued | FactorLost | Refused, context: dict[str, Any]
 ) -> ResponseReturnValue:
     if isinstance(outcome, FactorLost):
         hold_pending(outcome)
@@ -133,7 +180,8 @@ def _answered(
     if isinstance(outcome, Refused):
         if outcome.reason is Refusal.GONE:
             return message(410, "This login has ended", "It waited too long for its second factor. Log in again.")
-        return refused(_worded(outcome, WRONG_ANSWER), "factor.html", form=form, **context)
+        text = WRONG_PASSKEY if form.passkey.data and not form.code.data else WRONG_ANSWER
+        return refused(_worded(outcome, text), "factor.html", form=form, **context)
     return _inside(outcome)
 
 
@@ -153,16 +201,17 @@ def log_out() -> ResponseReturnValue:
 @for_proving
 def reauthenticate() -> ResponseReturnValue:
     """Prove the password again; the session goes on under a new id."""
-    form = forms.ReauthenticateForm.of_request()
+    form = factor_forms.ReauthenticateForm.of_request()
     target = next_target("")
     context: dict[str, Any] = {"next": target, "has_code": _has_code()}
+    context |= asked(step_up.ask_passkey(services(), present_identity()))
     if request.method != "POST":
         return page("reauthenticate.html", form=form, **context)
     if not form.validate():
         return invalid(form, "reauthenticate.html", **context)
     outcome = _prove(form)
     if isinstance(outcome, Refused):
-        text = NOT_YOURS if form.password.data else WRONG_ANSWER
+        text = NOT_YOURS if form.password.data else WRONG_ANSWER if form.code.data else WRONG_PASSKEY
         return refused(_worded(outcome, text), "reauthenticate.html", form=form, **context)
     renew(outcome)
     return done(target or url_for("gatehouse.account"))
@@ -171,13 +220,15 @@ def reauthenticate() -> ResponseReturnValue:
 def _has_code() -> bool:
     held = services()
     with held.reading() as connection:
-        return seeds.has_factor(held, connection, present_identity().user_id)
+        return "code" in seeds.fields_of(held, connection, present_identity().user_id)
 
 
-def _prove(form: forms.ReauthenticateForm) -> Issued | Refused:
+def _prove(form: factor_forms.ReauthenticateForm) -> Issued | Refused:
     state, identity = here(), present_identity()
     if form.password.data:
         return step_up.prove(services(), identity, state.secret, form.password.data, state.source)
+    if form.passkey.data and not form.code.data:
+        return step_up.prove_passkey(services(), identity, state.secret, form.passkey.data, state.source)
     return step_up.prove_factor(services(), identity, state.secret, form.code.data, state.source)
 
 
@@ -194,7 +245,8 @@ def choose_password(token: str) -> ResponseReturnValue:
     if not form.validate():
         return invalid(form, "reset_password.html", **context)
     state = here()
-    outcome = reset_password.complete(services(), token, form.password.data, state.source, device=state.spare_device)
+    browser = {"device": state.spare_device, "shown": state.device}
+    outcome = reset_password.complete(services(), token, form.password.data, state.source, **browser)
     if isinstance(outcome, Refused):
         if outcome.reason is Refusal.GONE:
             return message(410, ENDED_TITLE, ENDED)

@@ -33,7 +33,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class BarRow:
     """One series of bars, each row with a scale of its own.
 
     Attributes:
@@ -70,7 +70,7 @@ class Picture:
     height: int
     since: Instant
     until: Instant
-    rows: tuple[Row, ...]
+    rows: tuple[BarRow, ...]
     table: tuple[tuple[Instant, tuple[int, ...]], ...]
 
 
@@ -83,12 +83,12 @@ def picture_of(activity: Activity) -> Picture:
     return Picture(width, HEIGHT, hours[0], hours[-1] + hours[1] - hours[0], rows, table)
 
 
-def _row(name: str, hours: Sequence[Instant], numbers: Sequence[int]) -> Row:
+def _row(name: str, hours: Sequence[Instant], numbers: Sequence[int]) -> BarRow:
     most = max(numbers)
     bars = tuple(
         _bar(place, at, number, most) for place, (at, number) in enumerate(zip(hours, numbers, strict=True)) if number
     )
-    return Row(name, NAMES[name], sum(numbers), most, hours[numbers.index(most)], bars)
+    return BarRow(name, NAMES[name], sum(numbers), most, hours[numbers.index(most)], bars)
 
 
 def _bar(place: int, at: Instant, number: int, most: int) -> Bar:

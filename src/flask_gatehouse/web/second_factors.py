@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from flask import flash, request, url_for
 
 from flask_gatehouse.domain import passwords
-from flask_gatehouse.flows import enrol, seeds
+from flask_gatehouse.domain.factors import passkey_rows
+from flask_gatehouse.flows import ceremonies, enrol, seeds
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.http.context import here, services
 from flask_gatehouse.http.flask_login import renew
@@ -16,7 +17,7 @@ from flask_gatehouse.http.labels import for_proving, fresh_login_required, step_
 from flask_gatehouse.http.origin import next_target
 from flask_gatehouse.http.respond import done, invalid, message, page, refused, wants_program
 
-from . import forms
+from . import factor_forms
 from .shown import present_identity
 
 if TYPE_CHECKING:
@@ -32,15 +33,17 @@ FACTOR_CHANGE = timedelta(minutes=5)
 def security() -> ResponseReturnValue:
     """Show what protects the account; who may come from a route that demands a second factor is told so."""
     user_id, held = present_identity().user_id, services()
-    totp, codes = seeds.totp_of(held), seeds.codes_of(held)
+    totp, codes, keys = seeds.totp_of(held), seeds.codes_of(held), ceremonies.passkeys_of(held)
+    shown_apart = (totp, codes, keys)
     with held.reading() as connection:
         changed_at = passwords.find_changed_at(connection, user_id)
         times = totp.times(connection, user_id) if totp else None
         left = codes.left(connection, user_id) if codes else None
         has_factor = seeds.has_factor(held, connection, user_id)
-        others = [(one.method, one.enrolled(connection, user_id)) for one in held.factors if one not in (totp, codes)]
+        passkeys = passkey_rows.of_user(connection, user_id) if keys else None
+        others = [(one.method, one.enrolled(connection, user_id)) for one in held.factors if one not in shown_apart]
     context: dict[str, Any] = {"changed_at": changed_at, "has_totp": totp is not None, "times": times, "left": left}
-    context |= {"others": others, "is_offered": bool(held.factors)}
+    context |= {"others": others, "is_offered": bool(held.factors), "passkeys": passkeys}
     is_demanded = bool(next_target("")) and not has_factor
     return page("security.html", **context, has_factor=has_factor, is_demanded=is_demanded, next=next_target(""))
 
@@ -58,7 +61,7 @@ def shown(offer: Offer | None) -> dict[str, Any]:
 @step_up_required(within=FACTOR_CHANGE)
 def totp_page() -> ResponseReturnValue:
     """Show the key of an authenticator app, and enrol it once a code of it was typed."""
-    form, state, identity = forms.CodeForm.of_request(), here(), present_identity()
+    form, state, identity = factor_forms.CodeForm.of_request(), here(), present_identity()
     if request.method != "POST":
         return _totp_form(form)
     if not form.validate():
@@ -69,12 +72,12 @@ def totp_page() -> ResponseReturnValue:
         return _refuse(outcome, form)
     renew(outcome.issued)
     if outcome.codes:
-        return _codes(outcome.codes)
+        return shown_once(outcome.codes)
     flash("Your authenticator app is enrolled; your other sessions have ended.", "success")
     return done(next_target(url_for("gatehouse.security")))
 
 
-def _totp_form(form: forms.CodeForm) -> ResponseReturnValue:
+def _totp_form(form: factor_forms.CodeForm) -> ResponseReturnValue:
     offer = enrol.offer_totp(services(), present_identity())
     return _missing() if isinstance(offer, Refused) else page("totp.html", form=form, **_offered(offer))
 
@@ -83,7 +86,7 @@ def _offered(offer: Offer) -> dict[str, Any]:
     return {**shown(offer), "next": next_target("")}
 
 
-def _refuse(outcome: Refused, form: forms.CodeForm) -> ResponseReturnValue:
+def _refuse(outcome: Refused, form: factor_forms.CodeForm) -> ResponseReturnValue:
     offer = enrol.offer_totp(services(), present_identity())
     if outcome.reason is Refusal.NOT_FOUND or isinstance(offer, Refused):
         return _missing()
@@ -113,10 +116,13 @@ def make_codes() -> ResponseReturnValue:
     """Make new recovery codes; they are shown once."""
     outcome = enrol.renew_codes(services(), present_identity(), here().source)
     if isinstance(outcome, Refused):
+        if outcome.reason is Refusal.THROTTLED:
+            return message(429, "No codes were made", outcome.text, wait=outcome.wait)
         return message(403 if outcome.field else 404, "No codes were made", outcome.text)
-    return _codes(outcome)
+    return shown_once(outcome)
 
 
-def _codes(codes: tuple[str, ...]) -> ResponseReturnValue:
+def shown_once(codes: tuple[str, ...]) -> ResponseReturnValue:
+    """Show new recovery codes."""
     target = next_target(url_for("gatehouse.security"))
     return done(target, codes=list(codes)) if wants_program() else page("recovery_codes.html", codes=codes, next=target)

@@ -16,10 +16,12 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from flask_gatehouse.kernel.identity import SYSTEM, Actor, Source
 from flask_gatehouse.kernel.schema import chain_head, event
+from flask_gatehouse.kernel.statements import Statement
 
 from . import search, segments, verification
 from .chain import GENESIS, SEALED, START, UNSEALED, Finding, Link, Walk, line_of, link_hash, parse_link
 from .export import Checked, Stretch, pieces_of, verify_files, write_whole
+from .kinds import KINDS
 from .rows import BATCH, batches, first_id
 from .search import READ_AT_MOST, SLACK, Entry, Found, Wanted, address_of
 from .segments import Sealed, Segment
@@ -68,54 +70,6 @@ HEAD_ID = 1
 
 log = logging.getLogger("flask_gatehouse.audit")
 
-KINDS: Mapping[str, str] = {
-    "user.registered": "A user registered.",
-    "user.created": "A user was created by a command, by `init` or by the app.",
-    "user.suspended": "A user was suspended; all sessions ended.",
-    "user.restored": "A suspended user may log in again.",
-    "user.unlocked": "A user's counters of wrong passwords were zeroed.",
-    "user.demand_changed": "A second factor is demanded of a user from now on, or no longer.",
-    "user.closed": "A user was closed for good; all sessions ended.",
-    "user.email_changed": "The e-mail address was changed.",
-    "admin.claimed": "The first administrator's claim was spent.",
-    "role.created": "A role was made.",
-    "role.changed": "The permissions of a role were changed.",
-    "role.demand_changed": "A role demands a second factor from now on, or no longer.",
-    "role.deleted": "A role was deleted; who held it holds it no longer.",
-    "role.granted": "A user was granted a role.",
-    "role.withdrawn": "A role was withdrawn from a user.",
-    "login.succeeded": "A login was completed.",
-    "login.factor_due": "The password was right; a second factor is due.",
-    "login.cancelled": "A login that waited for its second factor was given up.",
-    "login.failed": "A login failed: wrong name, wrong password, or a user who may not log in.",
-    "login.delayed": "Wrong passwords in a row put the account into its delay.",
-    "login.throttled": "The first attempt of a window that was refused for its address.",
-    "login.temporary": "A temporary password was used up; a link to choose a new one was made.",
-    "failures.overflowed": "Failures of so many names or addresses that further ones are only counted for a while.",
-    "failures.counted": "What was only counted in a window that has ended.",
-    "logout": "A user logged out.",
-    "session.ended": "Sessions were ended by their user, an administrator, a command or the cap.",
-    "factor.enrolled": "A second factor was enrolled; with the first one all other sessions ended.",
-    "factor.removed": "A second factor was removed; all other sessions ended.",
-    "factor.reset": "An administrator or a command removed all second factors of a user; all sessions ended.",
-    "keys.rotated": "Seeds of second factors were sealed anew under the present secret.",
-    "recovery_codes.made": "New recovery codes were made; older ones count no longer.",
-    "login.recovered": "A recovery code was used in place of the second factor, which must be replaced now.",
-    "step_up.succeeded": "A user proved the password or a second factor again.",
-    "step_up.failed": "A repeated proof failed.",
-    "password.changed": "A user changed the password; all other sessions ended.",
-    "password.change_failed": "A password change named a wrong present password.",
-    "password.rehashed": "A digest was renewed at login with the present scheme and cost.",
-    "password.reset_link": "A link to choose a new password was made.",
-    "password.temporary": "A temporary password was made.",
-    "password.reset": "A password was chosen through a link; all sessions ended.",
-    "audit.unsealed": "The chain's head, when this was appended, bore no MAC of this key ring.",
-    "audit.verified": "The newest part of the chain was verified.",
-    "audit.sealed": "Rows that a file holds were deleted from the front of the chain; a segment stands for them.",
-    "access.denied": "An authenticated user was refused.",
-    "csrf.refused": "A request with a wrong token or origin was refused.",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -140,15 +94,16 @@ class Event:
     detail: Mapping[str, object] = field(default_factory=dict)
 
 
-# Built once: each event runs them, and building one costs several times what running it does.
 _IS_HEAD = chain_head.c.id == HEAD_ID
-_LOCK_HEAD = select(chain_head.c.event_id, chain_head.c.hash, chain_head.c.mac).where(_IS_HEAD).with_for_update()
-_MOVE_HEAD = (
+_LOCK_HEAD = Statement(
+    select(chain_head.c.event_id, chain_head.c.hash, chain_head.c.mac).where(_IS_HEAD).with_for_update()
+)
+_MOVE_HEAD = Statement(
     update(chain_head)
     .where(_IS_HEAD)
     .values(event_id=bindparam("to_id"), hash=bindparam("to_hash"), mac=bindparam("to_mac"))
 )
-_INSERT = insert(event)
+_INSERT = Statement(insert(event).values({column.name: bindparam(column.name) for column in event.c}))
 
 _NAMES = tuple(column.name for column in event.c if column.name != "hash")
 
@@ -190,13 +145,14 @@ class AuditLog:
             values = _values(event_id, item, now)
             last = link_hash(last, line_of(values))
             rows.append(dict(zip(_NAMES, values, strict=True)) | {"hash": last})
-        connection.execute(_INSERT, rows)
+        for row in rows:
+            _INSERT.write(connection, row)
         mac = self._keys.mac("audit-head", head_bytes(Link(event_id, last)))
-        connection.execute(_MOVE_HEAD, {"to_id": event_id, "to_hash": last, "to_mac": mac})
+        _MOVE_HEAD.write(connection, {"to_id": event_id, "to_hash": last, "to_mac": mac})
         return rows
 
     def _lock_head(self, connection: Connection) -> tuple[int, bytes, bool]:
-        row = connection.execute(_LOCK_HEAD).one_or_none()
+        row = _LOCK_HEAD.row(connection, {})
         if row is None:
             connection.execute(insert(chain_head).values(id=HEAD_ID, event_id=0, hash=GENESIS, mac=GENESIS))
             return 0, GENESIS, True

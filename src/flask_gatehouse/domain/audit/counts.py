@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import BigInteger, case, cast, func, literal_column, select
+from sqlalchemy import BigInteger, and_, case, cast, func, literal_column, select
 
 from flask_gatehouse.kernel.clock import from_text
 from flask_gatehouse.kernel.schema import event
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 HOUR = 3_600_000_000
 COUNTED, VERIFIED = "failures.counted", "audit.verified"
 _MINUTE_DIGITS = len("2030-01-31T12:00")
+_COUNT_DIGITS = 15
+"""No window counts more; sums of so many digits fit into 64 bits."""
 
 
 class Number(NamedTuple):
@@ -86,12 +88,15 @@ def _parts(connection: Connection) -> dict[str, ColumnElement[Any]]:
     if connection.dialect.name == "sqlite":
         is_json = func.json_valid(detail) == 1
         parts = {name: case((is_json, func.json_extract(detail, f"$.{name}"))) for name in ("kind", "until", "number")}
+        told = parts["number"]
+        is_count = and_(func.typeof(told) == "integer", told.between(0, 10**_COUNT_DIGITS - 1))
+        parts["number"] = case((is_count, told))
         return {**parts, "until": func.substr(parts["until"], 1, _MINUTE_DIGITS)}
     number = _between(detail, '"number":', ",")  # cut out: parsing JSON three times a row costs more than all the rest
     return {
         "kind": _between(detail, '"kind":"', '"'),
         "until": func.left(_between(detail, '"until":"', '"'), _MINUTE_DIGITS),
-        "number": case((number.op("~")("^[0-9]{1,15}$"), cast(number, BigInteger))),
+        "number": case((number.op("~")(f"^[0-9]{{1,{_COUNT_DIGITS}}}$"), cast(number, BigInteger))),
     }
 
 

@@ -43,7 +43,8 @@ class Stream:
 
     def _tell_head(self, last: Mapping[str, Any], count: int) -> None:
         is_full = last["id"] // EMIT_EVERY != (last["id"] - count) // EMIT_EVERY
-        if not is_full and last["at"] < self._head_due_at:
+        is_early = self._head_due_at - EMIT_AFTER <= last["at"] < self._head_due_at  # else the clock was set back
+        if is_early and not is_full:
             return
         self._head_due_at = last["at"] + EMIT_AFTER
         head = str(Link(last["id"], last["hash"]))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, delete, func, select, update
 
 from flask_gatehouse.kernel.schema import ACTIVE, password, user
+from flask_gatehouse.kernel.statements import Statement
 from flask_gatehouse.kernel.upsert import insert_into
 
 from .hashing import Hasher, Hashing, HashingPool, Verdict, scheme_of
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from flask_gatehouse.kernel.clock import Instant
+    from flask_gatehouse.kernel.statements import Glance
 
 __all__ = [
     "Credential",
@@ -50,6 +52,7 @@ class Credential:
     Attributes:
         digest: None when the user has no password.
         temporary_until: set when the password must be replaced at login, and dies then.
+        must_verify: whether there is no login before the e-mail address is confirmed.
     """
 
     user_id: int
@@ -58,36 +61,42 @@ class Credential:
     epoch: int
     digest: str | None
     temporary_until: Instant | None
+    must_verify: bool
 
     @property
     def is_active(self) -> bool:
         """Whether the user may log in."""
-        return self.state == ACTIVE
+        return self.state == ACTIVE and not self.must_verify
 
 
 _QUERY = select(
-    user.c.id, user.c.username, user.c.state, user.c.epoch, password.c.digest, password.c.temporary_until
+    *(user.c.id, user.c.username, user.c.state, user.c.epoch, password.c.digest, password.c.temporary_until),
+    user.c.must_verify,
 ).select_from(user.outerjoin(password, password.c.user_id == user.c.id))
-# Built once: each login runs them, and building one costs several times what running it does.
-_BY_NAME = _QUERY.where(user.c.username_key == bindparam("at_name"))
-_BY_ID = _QUERY.where(user.c.id == bindparam("at_id"))
-_LOCK = (
+_BY_NAME = Statement(_QUERY.where(user.c.username_key == bindparam("at_name")))
+_BY_EMAIL = Statement(_QUERY.where(user.c.email_key == bindparam("at_name")))
+_BY_ID = Statement(_QUERY.where(user.c.id == bindparam("at_id")))
+_LOCK = Statement(
     select(user.c.id)
-    .where(user.c.id.in_(bindparam("at_ids", expanding=True)))
+    .where(user.c.id.in_([bindparam("at_id"), bindparam("at_also")]))
     .order_by(user.c.id)
     .with_for_update(key_share=True)  # as `users.find`
 )
 
 
-def find_credential(connection: Connection, name_key: str | None) -> Credential | None:
-    """Return user and digest by name key; an impossible name costs the same statement."""
-    row = connection.execute(_BY_NAME, {"at_name": name_key or ""}).one_or_none()
+def find_credential(connection: Connection | Glance, name_key: str | None) -> Credential | None:
+    """Return user and digest by name key, or by the key of a verified address, which alone holds an `@`.
+
+    A name or address that nobody can have costs the same statement.
+    """
+    statement = _BY_EMAIL if name_key and "@" in name_key else _BY_NAME
+    row = statement.row(connection, {"at_name": name_key or ""})
     return None if row is None else Credential(*row)
 
 
-def find_credential_of(connection: Connection, user_id: int) -> Credential | None:
+def find_credential_of(connection: Connection | Glance, user_id: int) -> Credential | None:
     """Return user and digest by id."""
-    row = connection.execute(_BY_ID, {"at_id": user_id}).one_or_none()
+    row = _BY_ID.row(connection, {"at_id": user_id})
     return None if row is None else Credential(*row)
 
 
@@ -100,7 +109,8 @@ def find_changed_at(connection: Connection, user_id: int) -> Instant | None:
 def lock_credential(connection: Connection, user_id: int, also: int | None = None) -> Credential | None:
     """Return user and digest by id, the user row locked until the transaction ends.
 
-    Locked first and read then: in one statement PostgreSQL would show the digest as it was before the wait.
+    Locked first and read then: in one statement PostgreSQL would show the digest as it was before the wait. On SQLite
+    the transaction itself is the lock.
 
     Args:
         connection: the flow's transaction.
@@ -108,8 +118,8 @@ def lock_credential(connection: Connection, user_id: int, also: int | None = Non
         also: another user whose sessions the flow ends; both are locked in one order, so that no two flows wait for
             each other.
     """
-    ids = {user_id} if also is None else {user_id, also}
-    connection.execute(_LOCK, {"at_ids": sorted(ids)})
+    if connection.dialect.name != "sqlite":
+        _LOCK.rows(connection, {"at_id": user_id, "at_also": user_id if also is None else also})
     return find_credential_of(connection, user_id)
 
 

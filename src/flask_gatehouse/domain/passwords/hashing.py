@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from argon2 import PasswordHasher, Type
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.exceptions import HashingError, InvalidHashError, VerificationError
+from argon2.low_level import error_to_str
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from flask_gatehouse.kernel.errors import HashingBusyError
@@ -28,6 +29,9 @@ WAIT_SECONDS = 5.0
 WAITING_PLACES = 2
 RESERVED_PLACES = 1
 NICENESS = 5
+_OUT_OF_MEMORY = -22
+"""`ARGON2_MEMORY_ALLOCATION_ERROR` of the library."""
+NO_MEMORY = "there is not enough memory to hash"
 _WERKZEUG = ("scrypt:", "pbkdf2:")
 _pools: WeakSet[HashingPool] = WeakSet()
 
@@ -149,7 +153,8 @@ class Place:
 def _lower_priority() -> None:
     if hasattr(os, "setpriority"):
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+            present = os.getpriority(os.PRIO_PROCESS, 0)  # an absolute one would raise it where all are nicer
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(present + NICENESS, 19))
 
 
 class Hasher:
@@ -213,7 +218,10 @@ class Hasher:
         self._dummy_digest()
 
     def _hash(self, value: str) -> str:
-        return self._mark + self._argon2.hash(self._seasoned(value))
+        try:
+            return self._mark + self._argon2.hash(self._seasoned(value))
+        except HashingError as error:
+            raise HashingBusyError(NO_MEMORY) from error
 
     def _seasoned(self, value: str) -> bytes:
         raw = value.encode("utf-8", "surrogatepass")
@@ -238,7 +246,9 @@ class Hasher:
     def _matches(self, digest: str, raw: bytes) -> bool:
         try:
             return self._argon2.verify(digest, raw)
-        except (VerificationError, InvalidHashError):
+        except (VerificationError, InvalidHashError) as error:
+            if str(error) == error_to_str(_OUT_OF_MEMORY):  # nothing was judged
+                raise HashingBusyError(NO_MEMORY) from error
             return False
 
     def is_current(self, scheme: str) -> bool:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from flask_gatehouse.kernel.errors import WeakPassword
 from flask_gatehouse.kernel.text import has_control
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_LENGTH = 1024
 LONGEST_TYPED = 3 * MAX_LENGTH
@@ -45,6 +49,37 @@ def common_passwords() -> frozenset[str]:
     return frozenset(word for word in found if len(word) >= SHORTEST_EVER)
 
 
+_READINGS = (str.maketrans("0134578@$!|+", "oieastbasiit"), str.maketrans("0134578", "oieastb"))
+"""Signs and digits that stand for letters; digits alone, where the signs stand between letters."""
+SHORTEST_NAME = 3
+
+
+def _is_made_of(folded: str, names: Iterable[str]) -> bool:
+    """Tell whether a password is a name, or easily made of one: `Acme-Portal-2025!`, `4cm3p0rtal`, `aliceALICE1`."""
+    return any(folded == name or any(_is_repeated(name, folded, signs) for signs in _READINGS) for name in names)
+
+
+def _letters(text: str, signs: dict[int, int]) -> str:
+    return "".join(one for one in text.translate(signs) if one.isalnum())
+
+
+def _is_repeated(own: str, folded: str, signs: dict[int, int]) -> bool:
+    """Tell whether a text is a name, once or more often, with no letter before or behind it."""
+    name, read = _letters(own, signs), _letters(folded, signs)
+    typed = [one for one in folded if one.translate(signs).isalnum()]
+    if len(name) < SHORTEST_NAME:
+        return False
+    start = read.find(name)
+    while start >= 0 and not any(one.isalpha() for one in typed[:start]):
+        end = start
+        while read.startswith(name, end):
+            end += len(name)
+        if not any(one.isalpha() for one in typed[end:]):
+            return True
+        start = read.find(name, start + 1)
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class PasswordRules:
     """The rules of one app.
@@ -74,14 +109,14 @@ class PasswordRules:
             msg = f"Too long: {MAX_LENGTH} characters at most."
             raise WeakPassword(msg)
         folded = value.casefold()
-        if folded in self.context_words:
+        if _is_made_of(folded, self.context_words):
             msg = f"This is the name of this service: choose another. {GUIDANCE}"
             raise WeakPassword(msg)
         if folded in common_passwords():
             msg = f"This is a commonly used password: choose another. {GUIDANCE}"
             raise WeakPassword(msg)
         own = {username.casefold(), (email or "").casefold(), (email or "").partition("@")[0].casefold()} - {""}
-        if folded in own:
+        if _is_made_of(folded, own):
             msg = f"This is your own name: choose another. {GUIDANCE}"
             raise WeakPassword(msg)
         return value

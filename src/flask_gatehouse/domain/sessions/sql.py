@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import and_, bindparam, delete, insert, select, update
@@ -10,6 +11,7 @@ from sqlalchemy import and_, bindparam, delete, insert, select, update
 from flask_gatehouse.domain.policy import Demands
 from flask_gatehouse.kernel.identity import AAL2, ADMIN, FOREVER, NOTHING, Identity, Proof, Withheld, assurance
 from flask_gatehouse.kernel.schema import ACTIVE, grant, role, role_permission, session, user
+from flask_gatehouse.kernel.statements import Statement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
     from flask_gatehouse.kernel.clock import Instant
     from flask_gatehouse.kernel.database import Database
 
-PURGED_AT_ONCE = 20
+PURGED_AT_ONCE = 100
+PURGED_EVERY = 8
+"""New sessions between two looks for rows past their end."""
 KNOWN_RIGHTS = 4096
 
 
@@ -93,16 +97,17 @@ _LIVE = (
     .where(session.c.digest == bindparam("digest"))
 )
 
-# Built once: each login runs them, and building one costs several times what running it does.
-_INSERT = insert(session)
+_INSERT = Statement(insert(session).values({c.name: bindparam(c.name) for c in session.c if not c.primary_key}))
 _SURPLUS = {
-    is_pending: select(session.c.id)
-    .where(session.c.user_id == bindparam("at_user"), session.c.is_pending.is_(is_pending))
-    .order_by(session.c.created_at.desc(), session.c.id.desc())
-    .offset(bindparam("at_keep"))
+    is_pending: Statement(
+        select(session.c.id)
+        .where(session.c.user_id == bindparam("at_user"), session.c.is_pending.is_(is_pending))
+        .order_by(session.c.created_at.desc(), session.c.id.desc())
+        .offset(bindparam("at_keep"))
+    )
     for is_pending in (False, True)
 }
-_EXPIRED = (
+_EXPIRED = Statement(
     select(session.c.id)
     .where(session.c.expires_at <= bindparam("at_now"))
     .limit(PURGED_AT_ONCE)
@@ -143,6 +148,7 @@ class SqlSessions:
         self, database: Database, code_roles: Mapping[str, frozenset[str]], demands: Demands | None = None
     ) -> None:
         self._code_roles = code_roles
+        self._issued = count()
         self._demands = demands or Demands()
         self._known_rights: dict[tuple[Any, ...], tuple[JoinedRights, JoinedRights]] = {}
         self._live = database.prepare(_LIVE)
@@ -251,7 +257,7 @@ class SqlSessions:
         """Insert a row; its id is given by the database."""
         values = row._asdict()
         del values["id"]
-        connection.execute(_INSERT, {**values, "digest": digest})
+        _INSERT.write(connection, {**values, "digest": digest})
 
     def rotate(self, connection: Connection, row: SessionRow, digest: bytes, *, with_data: bool) -> bool:
         """Write a session's new digest, proofs, epoch and times; False when the row is gone (rule 11)."""
@@ -283,15 +289,17 @@ class SqlSessions:
         Pending logins make place among themselves only: who knows just the password cannot push sessions out.
         """
         asked = {"at_user": user_id, "at_keep": keep}
-        surplus = list(connection.execute(_SURPLUS[is_pending], asked).scalars())
+        surplus = [row[0] for row in _SURPLUS[is_pending].rows(connection, asked)]
         if not surplus:
             return ()
         statement = delete(session).where(session.c.id.in_(surplus)).returning(session.c.public_id)
         return tuple(connection.execute(statement).scalars())
 
     def purge_expired(self, connection: Connection, now: Instant) -> None:
-        """Delete a few rows past their end, so that the table stays as small as what lives."""
-        expired = list(connection.execute(_EXPIRED, {"at_now": now}).scalars())
+        """Delete some rows past their end, now and then, so that the table stays as small as what lives."""
+        if next(self._issued) % PURGED_EVERY:
+            return
+        expired = [row[0] for row in _EXPIRED.rows(connection, {"at_now": now})]
         if expired:
             connection.execute(delete(session).where(session.c.id.in_(expired)))
 

@@ -24,20 +24,26 @@ from .counters import (
     give_back,
     is_window_over,
     judged,
-    remember_refund,
+    settle,
 )
 from .rules import (
+    ADDRESS,
     CHANGE,
     DENIAL,
     FIRSTS,
     FIRSTS_KEY,
+    FORGOT,
     KNOWN_LOGIN,
+    KNOWN_PASSKEY,
     LOGIN,
+    PASSKEY,
     REGISTER,
     RESET,
+    SECOND,
     STEP_UP,
     STILL_JUDGED,
     TOLD_KEY,
+    VERIFY,
     WINDOW,
     WRONG_BEFORE_DEMOTED,
     Rule,
@@ -54,15 +60,21 @@ if TYPE_CHECKING:
     from flask_gatehouse.kernel.clock import Instant
     from flask_gatehouse.kernel.database import Database
     from flask_gatehouse.kernel.keys import KeyRing
+    from flask_gatehouse.kernel.statements import Glance
 
 __all__ = [
+    "ADDRESS",
     "CHANGE",
     "DENIAL",
+    "FORGOT",
     "KNOWN_LOGIN",
+    "KNOWN_PASSKEY",
     "LOGIN",
+    "PASSKEY",
     "REGISTER",
     "RESET",
     "STEP_UP",
+    "VERIFY",
     "WINDOW",
     "WRONG_BEFORE_DEMOTED",
     "Charge",
@@ -90,7 +102,7 @@ class Charge:
         would_delay: whether this attempt, should it be wrong, starts a delay.
         account_key: the account counter that was charged, `""` for none.
         window_keys: the address counters that were charged.
-        lockout: the account counter after the charge.
+        lockout: the account counter after the charge, or as it refused one.
     """
 
     wait: int = 0
@@ -121,6 +133,7 @@ class Throttle:
         self._is_on = is_on
         self._methods = methods
         self._spent = SpentWindows()
+        self._found_none_at: Instant = 0
 
     def name_digest(self, name: str) -> str:
         """Return a keyed digest of a login name, for counters and audit rows.
@@ -212,9 +225,9 @@ class Throttle:
     ) -> Charge:
         lockout = charge_account(connection, key, now, is_kept=not key.startswith((NAME, _DEVICE)))
         if lockout.is_refused:
-            if rule.is_judged:
-                judged(connection, window_keys, now)
-            return Charge(wait=lockout.blocked_until - now)
+            # people inside share an address: what their own delay refuses uses up nothing of it; at the door it does
+            judged(connection, window_keys, now, refunded=0 if rule.is_judged else 1)
+            return Charge(wait=lockout.blocked_until - now, lockout=lockout)
         return Charge(
             is_disabled=lockout.is_disabled(rule.wrong_before_disabled),
             would_delay=lockout.blocked_until > now,
@@ -238,33 +251,31 @@ class Throttle:
             judged(connection, charge.window_keys, now)
 
     def settle(self, connection: Connection, charge: Charge, now: Instant) -> None:
-        """After a full login: zero the account's counter, give one address charge back (rule 3)."""
-        if not charge.account_key:
-            return
-        still_open = judged(connection, charge.window_keys, now)
-        if clear_account(connection, charge.account_key, now):
-            judged(connection, still_open, now, refunded=1)  # those alone are locked, and were charged by this attempt
-            remember_refund(connection, charge.account_key, max(still_open.values(), default=0))
+        """After a full login: zero the account's counter, give one address charge back (rule 3).
+
+        The caller holds the lock on the user's row.
+        """
+        if charge.account_key:
+            settle(connection, charge.account_key, charge.window_keys, now)
 
     def earlier_login(self, user_id: int, address: str) -> Charge:
         """Return what the first step of a login was charged, to settle it when its second factor was right."""
         keys = sorted(key for key, _ in self._windows(LOGIN, address, ""))
         return Charge(account_key=self.account_key(user_id, ""), window_keys=tuple(keys)) if self._is_on else FREE
 
-    def unlock(self, connection: Connection, user_id: int, now: Instant) -> None:
+    def unlock(self, connection: Connection, user_id: int) -> None:
         """Zero a user's counters: an administrator, a command or a completed reset."""
-        clear_account(connection, self.account_key(user_id, ""), now)
-        self._clear_own(connection, user_id, now)
+        for key in (self.account_key(user_id, ""), *self._own_keys(user_id)):
+            clear_account(connection, key)
 
     def pardon(self, connection: Connection, user_id: int, now: Instant) -> None:
         """Zero a user's counters after a full login, save a running delay: else each would give guessers five more."""
-        clear_rested(connection, self.account_key(user_id, ""), now)
-        self._clear_own(connection, user_id, now)
+        for key in (self.account_key(user_id, ""), *self._own_keys(user_id)):
+            clear_rested(connection, key, now)
 
-    def _clear_own(self, connection: Connection, user_id: int, now: Instant) -> None:
-        clear_account(connection, self.inside_key(user_id), now)
-        for method in self._methods:
-            clear_account(connection, self.factor_key(method, user_id), now)
+    def _own_keys(self, user_id: int) -> Iterator[str]:
+        yield self.inside_key(user_id)
+        yield from (self.factor_key(method, user_id) for method in self._methods)
 
     def lockout_of(self, connection: Connection, user_id: int) -> Lockout:
         """Return a user's counter of wrong passwords as it stands."""
@@ -305,9 +316,24 @@ class Throttle:
         charge_window(connection, key, 1 << 30, FIRSTS.window, now)
         return Noted.FIRST
 
-    def has_to_tell(self, connection: Connection, now: Instant) -> bool:
-        """Tell whether a window has ended, or this process has turned somebody away since it last told."""
-        return self._spent.has_refusals or is_window_over(connection, now)
+    def has_to_tell(self, glance: Glance, now: Instant) -> bool:
+        """Tell whether a window has ended, or this process has turned somebody away since it last told.
+
+        Where none had ended, the next look is a second later: windows last minutes.
+        """
+        if self._spent.has_refusals:
+            return True
+        if 0 <= now - self._found_none_at < SECOND:
+            return False
+        if is_window_over(glance, now):
+            return True
+        self._found_none_at = now
+        return False
+
+    def delayed_until(self, glance: Glance, account_key: str) -> Instant:
+        """Return until when an account counter refuses, 0 where it does not: so that no place is taken for it."""
+        found = find_lockout(glance, account_key) if self._is_on else None
+        return found.blocked_until if found else 0
 
     def close_windows(self, connection: Connection, now: Instant) -> list[Counted]:
         """Delete a few counters whose time is over; return what they counted beside what was recorded.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Integer,
+    String,
+    and_,
     bindparam,
     case,
     delete,
@@ -20,11 +21,13 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy import cast as sql_cast
 
 from flask_gatehouse.kernel.schema import counter
+from flask_gatehouse.kernel.statements import Statement
 from flask_gatehouse.kernel.upsert import insert_for, insert_into
 
-from .rules import STILL_JUDGED, STREAK_LIFE, WRONG_BEFORE_DISABLED, delay_after
+from .rules import STILL_JUDGED, STREAK_LIFE, WRONG_BEFORE_DELAY, WRONG_BEFORE_DISABLED, delay_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,48 +35,66 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from flask_gatehouse.kernel.clock import Instant
+    from flask_gatehouse.kernel.statements import Glance
 
     from .spent import Window
 
 CLOSED_AT_ONCE = 20
 USER = "user:"
 """Begins the key of a user's counter."""
+ASIDE = "!"
+"""Stands in the key of a window that has ended, between what it counted and when, until it has been told."""
 SEEN = "seen>"
 """Begins the key of a failure that is recorded once a window and counted after that."""
 
-# Built once: a login runs a dozen of these, and building one costs several times what running it does.
 _AT_KEY = counter.c.key == bindparam("at_key")
 _AT_NOW: ColumnElement[int] = bindparam("at_now", type_=BigInteger)
 _AT_UNTIL: ColumnElement[int] = bindparam("at_until", type_=BigInteger)
 _REFUNDED: ColumnElement[int] = bindparam("at_refunded", type_=Integer)
-_REFUSE = (
+_REFUSE = Statement(
     update(counter)
-    .where(_AT_KEY)
+    .where(_AT_KEY, counter.c.ends_at > _AT_NOW)
     .values(refused=counter.c.refused + 1)
     .returning(counter.c.count, counter.c.ends_at, counter.c.judging, counter.c.refused)
 )
-_JUDGE = (
-    update(counter)
-    .where(_AT_KEY, counter.c.ends_at > _AT_NOW)
-    .values(
-        judging=case((counter.c.judging > 0, counter.c.judging - 1), else_=0),
-        count=case((counter.c.count >= _REFUNDED, counter.c.count - _REFUNDED), else_=0),
-    )
-    .returning(counter.c.ends_at)
+
+
+def _judging(refunded: ColumnElement[int]) -> Statement:
+    one_less = case((counter.c.judging > 0, counter.c.judging - 1), else_=0)
+    left = case((counter.c.count >= refunded, counter.c.count - refunded), else_=0)
+    statement = update(counter).where(_AT_KEY, counter.c.ends_at > _AT_NOW).values(judging=one_less, count=left)
+    return Statement(statement.returning(counter.c.ends_at))
+
+
+_NOTHING = {column.name: literal(0) for column in counter.c if column.default is not None}
+_account = counter.alias("account")
+_IS_REFUND_DUE = (
+    select(_account.c.key)
+    .where(_account.c.key == bindparam("at_account"), _account.c.refunded_until <= _AT_NOW)
+    .correlate(None)
+    .exists()
 )
-_DELAY = update(counter).where(_AT_KEY).values(blocked_until=_AT_UNTIL)
-_FIND_LOCKOUT = select(counter.c.count, counter.c.total, counter.c.blocked_until).where(_AT_KEY)
-_ZERO = update(counter).values(count=0, total=0, blocked_until=0, purge_at=counter.c.refunded_until)
-_CLEAR = _ZERO.where(_AT_KEY).returning(counter.c.refunded_until)
-_CLEAR_RESTED = _ZERO.where(_AT_KEY, counter.c.blocked_until <= _AT_NOW)
-_REMEMBER_REFUND = update(counter).where(_AT_KEY).values(refunded_until=_AT_UNTIL, purge_at=_AT_UNTIL)
-_COUNT_AGAIN = (
+_JUDGE = _judging(_REFUNDED)
+_JUDGE_RIGHT = _judging(case((_IS_REFUND_DUE, 1), else_=0))
+_SET_ASIDE = Statement(
+    update(counter)
+    .where(_AT_KEY, counter.c.ends_at <= _AT_NOW)
+    .values(key=counter.c.key + ASIDE + sql_cast(counter.c.ends_at, String))
+)
+_DELAY = Statement(update(counter).where(_AT_KEY).values(blocked_until=_AT_UNTIL))
+_FIND_LOCKOUT = Statement(select(counter.c.count, counter.c.total, counter.c.blocked_until).where(_AT_KEY))
+_ZERO = update(counter).where(_AT_KEY).values(count=0, total=0, blocked_until=0)
+_CLEAR = Statement(_ZERO.values(purge_at=counter.c.refunded_until))
+_CLEAR_RESTED = Statement(_ZERO.values(purge_at=counter.c.refunded_until).where(counter.c.blocked_until <= _AT_NOW))
+_refunded_until = case((counter.c.refunded_until <= _AT_NOW, _AT_UNTIL), else_=counter.c.refunded_until)
+_SETTLE = Statement(_ZERO.values(refunded_until=_refunded_until, purge_at=_refunded_until))
+_COUNT_AGAIN = Statement(
     update(counter)
     .where(_AT_KEY, counter.c.ends_at > _AT_NOW)
     .values(count=counter.c.count + 1)
     .returning(counter.c.count)
 )
-_FIND_OVER = select(counter.c.key).where(counter.c.purge_at <= _AT_NOW).limit(1)
+_FIND_OVER = Statement(select(counter.c.key).where(counter.c.purge_at <= _AT_NOW).limit(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +139,11 @@ class Lockout:
         """Whether the next attempt will not be judged, as it stands."""
         return self.total >= WRONG_BEFORE_DISABLED
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the user hears of this attempt, should it be wrong: it begins the delays, or disables."""
+        return self.wrong == WRONG_BEFORE_DELAY or self.total == WRONG_BEFORE_DISABLED
+
     def is_disabled(self, most: int = WRONG_BEFORE_DISABLED) -> bool:
         """Tell whether the count of wrong answers was reached before this attempt."""
         return self.total > most
@@ -137,32 +163,38 @@ def charge_window(
         is_judged: whether the charge is being judged until `judged()` says otherwise.
     """
     new = {"w_key": key, "w_ends_at": now + length, "w_judging": int(is_judged)}
-    charging = _charging_window(connection.dialect.name)
-    taken = connection.execute(charging, {**new, "w_now": now, "w_limit": limit}).one_or_none()
+    taken = _CHARGE_WINDOW.row(connection, {**new, "w_now": now, "w_limit": limit})
     if taken is not None:
         return WindowCharge(*taken)
-    return WindowCharge(*connection.execute(_REFUSE, {"at_key": key}).one())
+    refused = _REFUSE.row(connection, {"at_key": key, "at_now": now})
+    if refused is not None:
+        return WindowCharge(*refused)
+    _SET_ASIDE.write(connection, {"at_key": key, "at_now": now})  # it has ended, and is not told yet (rule 28)
+    return charge_window(connection, key, limit, length, now, is_judged=is_judged)
 
 
-@cache
 def _charging_window(dialect: str) -> Any:
     ends_at, judging = bindparam("w_ends_at", type_=BigInteger), bindparam("w_judging", type_=Integer)
     new = {"count": literal(1), "ends_at": ends_at, "purge_at": ends_at, "judging": judging, "refused": literal(0)}
     grown: dict[str, ColumnElement[Any]] = {name: counter.c[name] for name in new}
     grown |= {"count": counter.c.count + 1, "judging": counter.c.judging + judging}
     has_ended = counter.c.ends_at <= bindparam("w_now")
-    statement = insert_for(dialect, counter).values(key=bindparam("w_key"), **new)
+    is_told = and_(counter.c.refused == 0, or_(counter.c.count <= 1, ~counter.c.key.startswith(SEEN)))
+    statement = insert_for(dialect, counter).values({**_NOTHING, **new, "key": bindparam("w_key")})
     return statement.on_conflict_do_update(
         index_elements=[counter.c.key],
         set_={name: case((has_ended, value), else_=grown[name]) for name, value in new.items()},
-        where=or_(has_ended, counter.c.count < bindparam("w_limit")),
+        where=case((has_ended, is_told), else_=counter.c.count < bindparam("w_limit")),
     ).returning(counter.c.count, counter.c.ends_at, counter.c.judging)
 
 
-def judged(connection: Connection, keys: Iterable[str], now: Instant, *, refunded: int = 0) -> dict[str, Instant]:
-    """Say that the outcome of a charge is known; return the windows that are still open, with their ends.
+_CHARGE_WINDOW = Statement(_charging_window)
 
-    Locks them in the order of `spend`, and those that have ended not at all.
+
+def judged(connection: Connection, keys: Iterable[str], now: Instant, *, refunded: int = 0) -> None:
+    """Say that the outcome of a charge is known.
+
+    Locks the windows in the order of `spend`, and those that have ended not at all.
 
     Args:
         connection: where to write.
@@ -170,13 +202,28 @@ def judged(connection: Connection, keys: Iterable[str], now: Instant, *, refunde
         now: the present instant.
         refunded: 1 to give the charge back.
     """
-    found: dict[str, Instant] = {}
     for key in keys:
-        known = {"at_key": key, "at_now": now, "at_refunded": refunded}
-        ends_at = connection.execute(_JUDGE, known).scalar_one_or_none()
-        if ends_at is not None:
-            found[key] = ends_at
-    return found
+        _JUDGE.rows(connection, {"at_key": key, "at_now": now, "at_refunded": refunded})
+
+
+def settle(connection: Connection, account_key: str, keys: Iterable[str], now: Instant) -> None:
+    """Zero an account's counter after a full login, and give its charge back: once per account and window (rule 3).
+
+    The caller holds the lock on the user's row, so that no other login of the account reads meanwhile whether a
+    refund is due. Locks the windows first, as `spend` does.
+
+    Args:
+        connection: where to write.
+        account_key: whose counter.
+        keys: the windows that were charged, in order.
+        now: the present instant.
+    """
+    ends = [
+        row[0]
+        for key in keys
+        for row in _JUDGE_RIGHT.rows(connection, {"at_key": key, "at_now": now, "at_account": account_key})
+    ]
+    _SETTLE.write(connection, {"at_key": account_key, "at_now": now, "at_until": max(ends, default=0)})
 
 
 def charge_account(connection: Connection, key: str, now: Instant, *, is_kept: bool) -> Lockout:
@@ -192,21 +239,22 @@ def charge_account(connection: Connection, key: str, now: Instant, *, is_kept: b
     """
     ends_at = now + STREAK_LIFE
     charged = {"a_key": key, "a_now": now, "a_ends_at": ends_at, "a_purge_at": None if is_kept else ends_at}
-    row = connection.execute(_charging_account(connection.dialect.name), charged).one_or_none()
+    row = _CHARGE_ACCOUNT.row(connection, charged)
     if row is None:
         return find_lockout(connection, key, is_refused=True) or Lockout(0, 0, 0)
     wrong, total = row[0], row[1]
     delay = delay_after(wrong)
     if not delay:
         return Lockout(wrong, total, 0)
-    connection.execute(_DELAY, {"at_key": key, "at_until": now + delay})
+    _DELAY.write(connection, {"at_key": key, "at_until": now + delay})
     return Lockout(wrong, total, now + delay)
 
 
-@cache
 def _charging_account(dialect: str) -> Any:
     lives = {"ends_at": bindparam("a_ends_at"), "purge_at": bindparam("a_purge_at", type_=BigInteger)}
-    statement = insert_for(dialect, counter).values(key=bindparam("a_key"), count=1, total=1, **lives)
+    statement = insert_for(dialect, counter).values(
+        {**_NOTHING, **lives, "key": bindparam("a_key"), "count": literal(1), "total": literal(1)}
+    )
     now: ColumnElement[int] = bindparam("a_now", type_=BigInteger)
     return statement.on_conflict_do_update(
         index_elements=[counter.c.key],
@@ -220,10 +268,13 @@ def _charging_account(dialect: str) -> Any:
     ).returning(counter.c.count, counter.c.total)
 
 
-def find_lockout(connection: Connection, key: str, *, is_refused: bool = False) -> Lockout | None:
+_CHARGE_ACCOUNT = Statement(_charging_account)
+
+
+def find_lockout(connection: Connection | Glance, key: str, *, is_refused: bool = False) -> Lockout | None:
     """Return an account counter as it stands, or None where nothing was ever wrong."""
-    row = connection.execute(_FIND_LOCKOUT, {"at_key": key}).one_or_none()
-    return None if row is None else Lockout(*row, is_refused=is_refused)
+    row = _FIND_LOCKOUT.row(connection, {"at_key": key})
+    return None if row is None else Lockout(row[0], row[1], row[2], is_refused)
 
 
 def disabled_users(connection: Connection, limit: int) -> list[int]:
@@ -259,25 +310,19 @@ def give_back(connection: Connection, key: str, charged: Lockout) -> None:
     connection.execute(update(counter).where(counter.c.key == key).values(**values))
 
 
-def clear_account(connection: Connection, key: str, now: Instant) -> bool:
-    """Zero an account counter; True when a refund is due, which is once per account and window."""
-    row = connection.execute(_CLEAR, {"at_key": key}).one_or_none()
-    return row is not None and int(row[0]) <= now
+def clear_account(connection: Connection, key: str) -> None:
+    """Zero an account counter."""
+    _CLEAR.write(connection, {"at_key": key})
 
 
 def clear_rested(connection: Connection, key: str, now: Instant) -> None:
     """Zero an account counter unless its delay still runs."""
-    connection.execute(_CLEAR_RESTED, {"at_key": key, "at_now": now})
-
-
-def remember_refund(connection: Connection, key: str, until: Instant) -> None:
-    """Say until when an account has had its refund."""
-    connection.execute(_REMEMBER_REFUND, {"at_key": key, "at_until": until})
+    _CLEAR_RESTED.write(connection, {"at_key": key, "at_now": now})
 
 
 def count_again(connection: Connection, key: str, now: Instant) -> bool:
     """Count a repeat in a window that is open; False where there is none."""
-    return connection.execute(_COUNT_AGAIN, {"at_key": key, "at_now": now}).one_or_none() is not None
+    return _COUNT_AGAIN.row(connection, {"at_key": key, "at_now": now}) is not None
 
 
 def add_refusals(connection: Connection, refusals: dict[Window, int]) -> dict[Window, int]:
@@ -301,9 +346,9 @@ def add_refused(connection: Connection, key: str, number: int, length: int, now:
     connection.execute(statement.on_conflict_do_update(index_elements=[counter.c.key], set_=grown))
 
 
-def is_window_over(connection: Connection, now: Instant) -> bool:
+def is_window_over(connection: Connection | Glance, now: Instant) -> bool:
     """Tell whether a counter's time is over."""
-    return connection.execute(_FIND_OVER, {"at_now": now}).first() is not None
+    return _FIND_OVER.row(connection, {"at_now": now}) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,10 +48,19 @@ class Rule:
 LOGIN = Rule("login", is_judged=True)
 KNOWN_LOGIN = Rule("known", per_address=0, per_target=20, wrong_before_disabled=WRONG_BEFORE_DEMOTED)
 """Logins from a browser that the user has logged in with before: a budget of its own, whatever the address (rule 4)."""
+PASSKEY = Rule("passkey", per_address=100)
+"""Logins by passkey: no password's counter is asked (rule 4), and nobody guesses a signature."""
+KNOWN_PASSKEY = Rule("known-passkey", per_address=0, per_target=20)
+"""The same from a browser that somebody has logged in with before, whatever its address."""
 REGISTER = Rule("register")
 STEP_UP = Rule("step-up", per_address=60)
 CHANGE = Rule("change", per_address=60)
 RESET = Rule("reset")
+FORGOT = Rule("forgot", per_target=3)
+"""Links for a forgotten password; the target is what was typed, somebody's or not."""
+VERIFY = Rule("verify")
+ADDRESS = Rule("address", per_target=3)
+"""Mails that are to verify an address; the target is the address, whoever names it."""
 DENIAL = Rule("denied", per_target=20)
 """Refusals of one user that are recorded one by one; the next says that more follow."""
 FIRSTS = Rule("firsts", per_target=100)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from .counters import SEEN, USER, Closed
+from .counters import ASIDE, SEEN, USER, Closed
 from .rules import DENIAL, FIRSTS_KEY, LOGIN, TOLD_KEY
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def told_of(key: str, number: int, ends_at: Instant) -> Counted | None:
     """Return what a window has to tell, or None."""
     if number <= 0:
         return None
+    key = key.partition(ASIDE)[0]
     if key.startswith(SEEN):
         kind, _, who = key.removeprefix(SEEN).partition(">")
         return _about(kind, who, number, ends_at)

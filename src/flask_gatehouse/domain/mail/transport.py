@@ -1,0 +1,157 @@
+"""How a mail leaves: SMTP with verified TLS, or the console."""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import formatdate, make_msgid
+from typing import TYPE_CHECKING, Self
+
+from flask_gatehouse.kernel.mail_url import NO_MAIL, MailUrl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TIMEOUT_SECONDS = 15.0
+POLICY = SMTP.clone(max_line_length=900)  # no line of ours is folded: a link stays in one piece
+PERMANENT = 500
+"""SMTP replies from here on will be the same tomorrow (RFC 5321 4.2.1)."""
+NO_SENDER = "gatehouse@localhost"
+
+
+class RejectedError(Exception):
+    """The server will never take this mail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A mail that is ready to leave.
+
+    Attributes:
+        address: where it goes.
+        text: its plain part.
+        html: its HTML part.
+    """
+
+    address: str
+    subject: str
+    text: str
+    html: str
+
+
+class Mailer:
+    """Hands mails over.
+
+    Args:
+        url: from `GATEHOUSE_MAIL_URL`.
+        sender: from `GATEHOUSE_MAIL_SENDER`.
+    """
+
+    def __init__(self, url: MailUrl = NO_MAIL, sender: str = "") -> None:
+        self._url = url
+        self._sender = sender or NO_SENDER
+
+    @property
+    def is_on(self) -> bool:
+        """Whether mail is sent at all."""
+        return bool(self._url)
+
+    def courier(self) -> Courier:
+        """Return who hands over several mails in one connection, made when the first one is there."""
+        return Courier(self._connect if self._url.scheme in {"smtp", "smtps"} else None, self._sender)
+
+    def _connect(self) -> smtplib.SMTP:
+        """Open a connection; off loopback nothing is said before TLS is there and the certificate is checked.
+
+        Raises:
+            OSError: the server does not answer, or offers no TLS (`smtplib.SMTPException` is one).
+        """
+        url = self._url
+        if url.scheme == "smtps":
+            context = ssl.create_default_context()
+            server: smtplib.SMTP = smtplib.SMTP_SSL(url.host, url.port, timeout=TIMEOUT_SECONDS, context=context)
+        else:
+            server = smtplib.SMTP(url.host, url.port, timeout=TIMEOUT_SECONDS)
+        try:
+            if url.scheme == "smtp" and not url.is_plain and not url.is_loopback:
+                server.starttls(context=ssl.create_default_context())
+            if url.username:
+                server.login(url.username, url.password)
+        except smtplib.SMTPNotSupportedError as error:  # the server's set-up, and no fault of the mail
+            server.close()
+            raise ConnectionError("the server offers no STARTTLS, or no login") from error
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+
+class Courier:
+    """Hands over mails one after the other. Use it in a `with`.
+
+    Args:
+        connect: opens a connection; None: mails are printed to the console.
+        sender: who they are from.
+    """
+
+    def __init__(self, connect: Callable[[], smtplib.SMTP] | None, sender: str) -> None:
+        self._connect = connect
+        self._sender = sender
+        self._server: smtplib.SMTP | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            with suppress(OSError):
+                server.quit()
+            server.close()
+
+    def send(self, envelope: Envelope) -> None:
+        """Hand a mail over.
+
+        Raises:
+            RejectedError: it will never be taken.
+            OSError: it was not taken; perhaps it will be later.
+        """
+        message = message_of(envelope, self._sender)
+        if self._connect is None:
+            sys.stderr.write(f"{message.as_string()}\n")
+            return
+        try:
+            if self._server is None:
+                self._server = self._connect()
+            self._server.send_message(message)
+        except smtplib.SMTPRecipientsRefused as error:
+            if all(code >= PERMANENT for code, _ in error.recipients.values()):
+                raise RejectedError from error
+            raise
+        except smtplib.SMTPNotSupportedError as error:  # an address beyond ASCII, and a server that knows none
+            raise RejectedError from error
+        except BaseException:
+            self._leave()
+            raise
+
+
+def message_of(envelope: Envelope, sender: str) -> EmailMessage:
+    """Return the message with its two parts."""
+    message = EmailMessage(POLICY)
+    message["From"] = sender
+    message["To"] = envelope.address
+    message["Subject"] = envelope.subject
+    message["Date"] = formatdate()
+    message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2].rstrip(">") or "localhost")
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation notice comes back
+    message.set_content(envelope.text)
+    message.add_alternative(envelope.html, subtype="html")
+    return message

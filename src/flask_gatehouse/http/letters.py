@@ -1,0 +1,63 @@
+"""Mails in words: templates under `templates/gatehouse/mail/`, the app's own first, and links below its origin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flask_gatehouse.domain.mail import Written
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flask import Flask
+    from jinja2 import Template
+
+FOLDER = "gatehouse/mail"
+LETTER = f"{FOLDER}/letter.html"
+IN_DEBUG = "http://localhost:5000"
+"""Where links lead in debug and tests without `GATEHOUSE_ORIGINS`: what `flask run` serves. Never what a Host says."""
+
+
+class Letters:
+    """Writes the mails of one app.
+
+    `NAME.txt` is the text: its first line is the subject. The HTML part is made of the same words by `letter.html`, or
+    of a `NAME.html` of the app's own.
+
+    Args:
+        app: whose templates and routes they are.
+        origins: from `GATEHOUSE_ORIGINS`; links lead below the first.
+        root: Flask's `APPLICATION_ROOT`, below which the app is served.
+    """
+
+    def __init__(self, app: Flask, origins: tuple[str, ...], root: str = "/") -> None:
+        self._app = app
+        self._root = root
+        self._origin = origins[0] if origins else IN_DEBUG
+
+    def write(self, template: str, facts: Mapping[str, object]) -> Written:
+        """Return the mail of a template.
+
+        Args:
+            template: its name, such as `reset_password`.
+            facts: what it tells of.
+        """
+        told: dict[str, Any] = {"site": self._origin.partition("://")[2], "origin": self._origin, **facts}
+        subject, _, text = self._template(f"{FOLDER}/{template}.txt").render(told).strip().partition("\n")
+        subject, text = " ".join(subject.split()), f"{text.strip()}\n"
+        told |= {"subject": subject, "paragraphs": text.strip().split("\n\n")}
+        return Written(subject, text, self._template(f"{FOLDER}/{template}.html", LETTER).render(told))
+
+    def _template(self, *names: str) -> Template:
+        return self._app.jinja_env.select_template(list(names))
+
+    def link(self, page: str, secret: str) -> str:
+        """Return the URL of a page that takes a link's secret.
+
+        Args:
+            page: `reset_password` or `verify_email`.
+            secret: the link's secret.
+        """
+        scheme, _, host = self._origin.partition("://")
+        urls = self._app.url_map.bind(host, script_name=self._root, url_scheme=scheme)
+        return urls.build(f"gatehouse.{page}", {"token": secret}, force_external=True)
