@@ -104,7 +104,7 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
         | {"*.role", "*.permission", "*.until_at", "*.granted_by", "*.purpose", "*.kind", "*.outcome"}
         | {"*.count", "*.total", "*.ends_at", "*.blocked_until", "*.refunded_until", "*.hash", "*.mac"}
         | {"*.judging", "*.refused", "*.purge_at"}
-        | {"*.sealed", "*.last_step", "*.slot", "*.used_at", "*.wrong", "*.must_verify"}
+        | {"*.aal", "*.sealed", "*.last_step", "*.slot", "*.used_at", "*.wrong", "*.must_verify"}
         | {"*.credential_id", "*.public_key", "*.sign_count", "*.handle", "*.can_be_backed_up", "*.is_backed_up"}
     ),
     "plain": frozenset(

@@ -78,34 +78,36 @@ class Gatehouse:
 
     # -- what an app says -----------------------------------------------------------------------------------------
 
-    def permission(self, name: str, meaning: str) -> None:
+    def permission(self, name: str, meaning: str, *, aal: int = 1) -> None:
         """Declare a permission, up to the first request.
 
         Args:
             name: such as `invoice:refund`.
             meaning: a sentence for administrators.
+            aal: 2 lets it count only in sessions in which two factors were proven, whoever holds it, for `admin` too.
 
         Raises:
-            SetupError: the name is not `resource:action`.
+            SetupError: the name is not `resource:action`, or there is no such level.
         """
-        self._policy.declare(name, meaning)
+        self._policy.declare(name, meaning, aal)
 
-    def role(self, name: str, permissions: Iterable[str]) -> None:
+    def role(self, name: str, permissions: Iterable[str], *, aal: int = 1) -> None:
         """Declare a role in code; it is read-only everywhere else.
 
         Args:
             name: the role's name, 80 characters at most; upper and lower case aside.
             permissions: what it allows, each declared before.
+            aal: 2 lets the role count, its name and its permissions, only in sessions in which two factors were proven.
 
         Raises:
-            SetupError: the name is taken or none, or a permission is not declared.
+            SetupError: the name is taken or none, a permission is not declared, or there is no such level.
         """
         held = tuple(permissions)
         for permission in held:
             if permission not in self._policy.permissions:
                 msg = f"role {name!r}: declare permission {permission!r} first, with gate.permission()"
                 raise SetupError(msg)
-        self._roles.declare(name, held)
+        self._roles.declare(name, held, aal)
 
     def rule(self, permission: str) -> Callable[[Callable[[Identity, Any], bool]], Callable[[Identity, Any], bool]]:
         """Narrow a permission by a rule over the object, for administrators too.
@@ -291,7 +293,9 @@ class Gatehouse:
             loaded.admin_absolute,
             loaded.remember,
         )
-        store = sessions.SqlSessions(database, self._roles.in_code)
+        is_demanded = loaded.admin_factor == "demanded"
+        demands = policy.Demands(self._roles.demanding, self._policy.demanding, is_demanded)
+        store = sessions.SqlSessions(database, self._roles.in_code, demands)
         on = features.switched_on(loaded.features, keys)
         factors = (*self._factors, *(factor for feature in on for factor in feature.factors))
         methods = tuple(factor.method for factor in factors)

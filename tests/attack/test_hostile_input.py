@@ -40,6 +40,8 @@ FORMS: dict[str, dict[str, str]] = {
     "/admin/users/2/grant": {"role": "admin", "until": "2030-01-01T00:00:00Z", "reason": "because"},
     "/admin/users/2/withdraw": {"role": "admin", "reason": "because"},
     "/admin/users/2/end-sessions": {"reason": "because"},
+    "/admin/users/2/reset-factors": {"reason": "because"},
+    "/admin/users/2/demand-factor": {"demanded": "y", "reason": "because"},
 }
 FIELDS = [(path, name) for path, fields in FORMS.items() for name in fields]
 

@@ -189,6 +189,7 @@ CASES: dict[str, Case] = {
 OTHERWISE = {  # tests of their own, below
     *("app", "unsafe-setting", "setting", "advised-setting", "unlabelled-routes"),
     *("database", "database-password", "database-tls", "audit-rights"),
+    *("old-seals", "lost-seals"),  # in test_keys.py
 }
 
 

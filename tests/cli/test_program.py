@@ -27,16 +27,17 @@ COMMANDS = {
     "db": {"current", "upgrade"},
     "demo": set(),
     "init": set(),
+    "keys": {"rotate"},
     "mail": {"flush"},
     "role": {"create", "delete", "edit", "grant", "list", "show", "withdraw"},
     "routes": set(),
     "session": {"list", "revoke"},
-    "user": {"create", "delete", "list", "reset", "restore", "show", "suspend", "unlock"},
+    "user": {"create", "delete", "list", "reset", "reset-factors", "restore", "show", "suspend", "unlock"},
 }
 CHANGES = {
-    *("user create", "user suspend", "user restore", "user unlock", "user reset", "user delete"),
+    *("user create", "user suspend", "user restore", "user unlock", "user reset", "user reset-factors", "user delete"),
     *("role create", "role edit", "role delete", "role grant", "role withdraw"),
-    *("session revoke", "init", "audit export"),
+    *("session revoke", "init", "audit export", "keys rotate"),
 }
 
 

@@ -18,6 +18,8 @@ import pytest
 from dotenv import dotenv_values
 from flask import Flask
 
+from flask_gatehouse import features
+from flask_gatehouse.cli import setup
 from tests.cli.conftest import PASSWORD, PROGRAM, Commands
 from tests.support.apps import SECRET
 from tests.support.processes import clean_environment, free_port
@@ -157,8 +159,17 @@ def test_the_strict_profile_gets_its_pepper_and_passes_the_check(program, tmp_pa
     settings = dotenv_values(tmp_path / ".env")
     assert settings["GATEHOUSE_PROFILE"] == "strict"
     assert len(settings["GATEHOUSE_PEPPER"] or "") == 43
+    assert settings["GATEHOUSE_FEATURES"] == "totp,recovery_codes"  # of administrators a second factor is demanded
     assert "--port 8000 " in START.findall(made.stdout)[0]  # a proxy ends TLS in front of it
     assert program("check").returncode == 0
+
+
+def test_the_strict_profile_says_what_to_install_where_nothing_makes_codes(in_folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(setup, "FACTOR_PACKAGES", ("a_package_that_is_not_there",))
+    made = in_folder("init", "--origin", "https://app.example", "--profile", "strict")
+    assert "flask-gatehouse[totp]" in made.stderr
+    assert "GATEHOUSE_FEATURES" not in dotenv_values(tmp_path / ".env")
+    assert set(features.IMPORTS["totp"]) == {"cryptography", "pyotp", "segno"}
 
 
 def test_an_app_that_refuses_to_serve_gets_no_command_but_the_mend(make_app, database_url):

@@ -7,10 +7,13 @@ import re
 
 import pytest
 
+from flask_gatehouse.domain.sessions import Issued
 from flask_gatehouse.flows import login, reset_password
-from flask_gatehouse.flows.outcomes import MustReplace, Refused
+from flask_gatehouse.flows.outcomes import FactorDue, MustReplace, Refused
 from flask_gatehouse.kernel.identity import Source
-from tests.cli.conftest import PASSWORD
+from tests.cli.conftest import PASSWORD, Commands, add_clerk
+from tests.support import phones
+from tests.support.apps import SECRET
 
 pytestmark = pytest.mark.usefixtures("database_url")
 ANOTHER = "quite another phrase for this"
@@ -203,6 +206,23 @@ def test_v6_4_1_63b_3_1_1_2_09_63b_3_2_1_1_a_temporary_password_works_once_and_m
     assert isinstance(log_in(run, password=temporary), MustReplace)
     assert isinstance(log_in(run, password=temporary), Refused)
     assert run.json("user", "show", "alice")["has_password"] is False
+
+
+def test_v6_5_6_second_factors_are_shown_and_reset(make_app):
+    run = Commands(make_app(add_clerk, SECRET_KEY=SECRET, **phones.ON))
+    run.create("alice")
+    user_id = run.json("user", "show", "alice")["id"]
+    assert run.json("user", "show", "alice")["factors"] == []
+    assert "no second factor to reset" in run.refused("user", "reset-factors", "alice", "--reason", "lost")
+    seed = phones.enrol(run.services, user_id)
+    assert run.json("user", "show", "alice")["factors"] == ["totp"]
+    assert isinstance(log_in(run), FactorDue)
+    told = run.ok("user", "reset-factors", "alice", "--reason", "phone in the lake")
+    assert told == "alice has no second factor any more.\n"
+    assert isinstance(log_in(run), Issued)
+    (event,) = run.events("factor.reset")
+    assert (event["actor"], event["detail"]["reason"]) == ("cli", "phone in the lake")
+    assert seed not in str(event)
 
 
 def test_a_suspended_user_is_not_reset(run):

@@ -391,8 +391,8 @@ def test_the_rights_remembered_for_speed_never_outlive_a_grant(home):
     lives = Lifetimes(3600 * SECOND, 86400 * SECOND, 1800 * SECOND, 86400 * SECOND, 0)
     store = SqlSessions(home.services.database, {"clerk": frozenset({"invoice:read"})})
     assert lives.idle == 3600 * SECOND
-    held = (("clerk", None, None),)
+    held = (("clerk", None, None, None),)
     assert store._rights(held, 0) is store._rights(held, 1)
-    ending = (("clerk", 5, None),)
-    assert store._rights(ending, 4)[0] == ("clerk",)
-    assert store._rights(ending, 5)[0] == ()
+    ending = (("clerk", 5, None, None),)
+    assert [rights.roles for rights in store._rights(ending, 4)] == [("clerk",)] * 2
+    assert [rights.roles for rights in store._rights(ending, 5)] == [()] * 2

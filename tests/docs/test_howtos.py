@@ -151,6 +151,31 @@ def test_object_rules_decide_as_the_page_says(load, config):
     databases.close(app)
 
 
+def test_v6_3_3_what_demands_a_second_factor_does_so_as_the_page_says(load, config):
+    module = load("howto/second-factors.md", "payments.py")
+    app = module.create_app(config)
+    people = (("anna", ["payer"]), ("bert", ["auditor"]), ("chef", ["admin"]))
+    with app.app_context():
+        for name, roles in people:
+            module.gate.create_user(name, PASSWORD, roles=roles)
+    anna, bert, chef = clients = [app.test_client() for _ in people]
+    for client, (name, _) in zip(clients, people, strict=True):
+        log_in(client, name)
+    assert anna.get("/payments").json == {"may_approve": False}
+    assert bert.get("/payments").location == "/account/security?next=/payments"
+    assert chef.get("/payments").json == {"may_approve": False}
+    for client in (anna, chef):
+        assert client.get("/payments/approve").location == "/account/security?next=/payments/approve"
+        assert client.get("/payments/limits").status_code == 302
+    for client in clients:
+        shown = client.get("/account/security/totp").get_data(as_text=True)
+        seed = shown.partition("secret=")[2].partition("&")[0]
+        assert submit(client, "/account/security/totp", code=pyotp.TOTP(seed).now()).status_code == 200
+    assert [client.get("/payments").json for client in clients] == [{"may_approve": yes} for yes in (True, False, True)]
+    assert [client.get("/payments/approve").status_code for client in clients] == [200, 403, 200]
+    assert anna.get("/payments/limits").text == "limits"
+
+
 def test_a_route_demands_a_second_factor_as_the_page_says(load, config, monkeypatch):
     for name, value in config.items():
         monkeypatch.setenv(name if name.startswith("GATEHOUSE_") else f"GATEHOUSE_{name}", str(value))
@@ -310,7 +335,13 @@ def test_every_page_is_given_what_the_manual_says(config):
     elsewhere = {"factor.html", "turned_away.html"}  # they need a factor, and a flood
     assert given == {name: names for name, names in told.items() if name not in elsewhere}
     ours = [name for name in {**app.jinja_env.globals, **app.jinja_env.filters} if name.startswith("gatehouse_")]
-    assert sorted(ours) == ["gatehouse_browser", "gatehouse_nonce", "gatehouse_registration", "gatehouse_time"]
+    assert sorted(ours) == [
+        "gatehouse_asks_factor",
+        "gatehouse_browser",
+        "gatehouse_nonce",
+        "gatehouse_registration",
+        "gatehouse_time",
+    ]
     assert [name for name in ours if name not in pages.section(text_of_page, "What templates know")] == []
     databases.close(app)
 

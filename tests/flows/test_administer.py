@@ -59,12 +59,17 @@ def end_sessions(home: house.House, act: Act, user_id: int) -> object:
     return administer.end_sessions(home.services, act, user_id)
 
 
+def reset_factors(home: house.House, act: Act, user_id: int) -> object:
+    """Reset a user's second factors."""
+    return administer.reset_factors(home.services, act, user_id)
+
+
 def grant_clerk(home: house.House, act: Act, user_id: int) -> object:
     """Grant `clerk`."""
     return administer.grant(home.services, act, user_id, "clerk")
 
 
-DEEDS: list[Deed] = [suspend, close, withdraw, end_the_grant, restore, unlock, end_sessions, grant_clerk]
+DEEDS: list[Deed] = [suspend, close, withdraw, end_the_grant, restore, unlock, end_sessions, grant_clerk, reset_factors]
 TAKING: list[Deed] = [suspend, close, withdraw, end_the_grant]
 
 
@@ -312,7 +317,7 @@ def test_a_withdrawn_role_is_gone_and_recorded_with_its_reason(home):
 # --- reasons and roles -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("deed", [suspend, withdraw, end_sessions])
+@pytest.mark.parametrize("deed", [suspend, withdraw, end_sessions, reset_factors])
 @pytest.mark.parametrize("text", ["", "  ", "a\nb", "a\x00b", "\ud800", "x" * 501])
 def test_v2_2_3_what_takes_something_away_needs_a_reason_of_one_line(home, deed: Deed, text: str):
     home.person("root", roles=["admin"])

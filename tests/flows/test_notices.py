@@ -9,14 +9,14 @@ import pytest
 
 from flask_gatehouse.domain import devices
 from flask_gatehouse.domain.sessions import Issued
-from flask_gatehouse.flows import account, enrol, reset_password, second_step, seeds
+from flask_gatehouse.flows import account, administer, enrol, reset_password, second_step, seeds
 from flask_gatehouse.flows.opening import Attempt
 from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, Refused
 from flask_gatehouse.flows.seeds import Enrolled, Offer
 from flask_gatehouse.kernel.clock import as_datetime
 from flask_gatehouse.kernel.identity import CLI, Identity
 from tests.support import house
-from tests.support.house import HERE, PASSWORD, WRONG, statements_of
+from tests.support.house import BY_COMMAND, HERE, PASSWORD, WRONG, statements_of
 from tests.support.post import part
 
 ALICE = "alice@example.org"
@@ -173,3 +173,19 @@ def test_v6_3_5_a_login_that_stops_at_wrong_codes_is_told_once(home, told):
         assert isinstance(second_step.answer(home.services, secret, "code", "000000", Attempt(HERE)), Refused)
     assert told() == ["Wrong codes for your account"]
     assert seeds.totp_of(home.services) is not None
+
+
+def test_v6_3_7_what_an_administrator_does_to_ones_factors_is_told(home, post, told):
+    user_id = home.proven()
+    assert administer.demand_factor(home.services, BY_COMMAND, user_id, is_demanded=True)
+    assert told() == ["A second factor is demanded of you"]
+    assert "is open before one is enrolled" in part(post.mails[-1], "plain")
+    assert administer.demand_factor(home.services, BY_COMMAND, user_id, is_demanded=True)
+    assert told() == []  # nothing changed
+    enrolled(home)
+    told()
+    assert administer.reset_factors(home.services, BY_COMMAND, user_id)
+    assert told() == ["Your second factors were reset"]
+    assert "the password alone logs in" in part(post.mails[-1], "html")
+    assert administer.demand_factor(home.services, BY_COMMAND, user_id, is_demanded=False)
+    assert told() == ["A second factor is no longer demanded of you"]

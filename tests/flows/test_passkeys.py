@@ -18,10 +18,11 @@ from flask_gatehouse.flows.opening import Attempt
 from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, Refusal, Refused
 from flask_gatehouse.flows.seeds import Enrolled
 from flask_gatehouse.kernel import schema
-from flask_gatehouse.kernel.errors import LostKeyError
+from flask_gatehouse.kernel.feature import Resealed
 from flask_gatehouse.kernel.identity import assurance
+from flask_gatehouse.kernel.keys import KeyRing
 from tests.flows.test_totp import code_of
-from tests.support import apps, house
+from tests.support import apps, house, phones
 from tests.support.authenticator import Authenticator
 from tests.support.house import BY_COMMAND, HERE, PASSWORD, WRONG
 
@@ -90,6 +91,11 @@ def reasons(home: house.House, kind: str) -> list[str]:
     return [detail["why"] for detail in home.details(kind) if "why" in detail]
 
 
+def app_of(home: house.House, user_id: int) -> str:
+    """Give a user an authenticator app past their sessions, and return its seed."""
+    return phones.enrol(home.services, user_id)
+
+
 # --- enrolling --------------------------------------------------------------------------------------------
 
 
@@ -106,6 +112,17 @@ def test_v7_4_3_with_the_first_passkey_all_other_sessions_end_and_with_the_secon
     assert isinstance(again, Enrolled)
     assert [one.name for one in passkeys.listed(home.services, identity)] == ["my key", "another"]
     assert [detail["name"] for detail in home.details("factor.enrolled")] == ["my key", "another"]
+
+
+def test_63b_4_1_2_1_who_has_a_factor_and_did_not_prove_it_enrols_no_other(open_house):
+    home = open_house(**ALL)
+    user_id, mine = home.person("alice"), home.session().secret
+    app_of(home, user_id)
+    assert refusal(enrol_in(home, mine, Authenticator())) == "factor"
+    assert home.count(schema.passkey) == 0
+    proven = step_up.prove_factor(home.services, home.identity(mine), mine, code_of(home, app_of(home, user_id)), HERE)
+    assert isinstance(proven, Issued)
+    assert isinstance(enrol_in(home, proven.secret, Authenticator()), Enrolled)
 
 
 def test_all_passkeys_of_a_user_share_a_handle_that_says_nothing_and_know_each_other(home):
@@ -595,13 +612,18 @@ def test_v11_2_2_rows_are_vouched_for_anew_after_a_rotation_and_a_lost_secret_is
     assert refusal(other.log_in()) is Refusal.CREDENTIALS
     (factor,) = alone.services.factors
     assert isinstance(factor, Passkeys)
-    with pytest.raises(LostKeyError, match=f"user {other.user_id}"), alone.services.unit() as unit:
-        factor.reseal(unit.connection)
+    with alone.services.unit() as unit:
+        assert factor.old_seals(unit.connection) == {"": 1}
+        assert factor.reseal(unit.connection) == Resealed(0, ((other.user_id, ""),), 0)
     (factor,) = later.services.factors
     assert isinstance(factor, Passkeys)
     with later.services.unit() as unit:
-        last = factor.reseal(unit.connection, limit=1)
-        assert factor.reseal(unit.connection, after=last) == 0
+        assert factor.old_seals(unit.connection) == {KeyRing(apps.SECRET).ids()[0]: 1}
+        first = factor.reseal(unit.connection, limit=1)
+        assert (first.number, first.lost) == (0, ())  # the owner's own was renewed by being used
+        assert factor.reseal(unit.connection, after=first.last) == Resealed(1, (), 0)
+        assert factor.old_seals(unit.connection) == {}
+    other.home = alone
     assert isinstance(other.log_in(), Issued)
 
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from flask_gatehouse.domain import devices, throttle
 from flask_gatehouse.domain.sessions import Issued
-from flask_gatehouse.flows import enrol, second_step, step_up
+from flask_gatehouse.flows import enrol, rotate_keys, second_step, step_up
 from flask_gatehouse.flows.opening import Attempt
 from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, Refusal, Refused
 from flask_gatehouse.flows.seeds import Enrolled, Offer
@@ -16,7 +16,7 @@ from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.errors import LostKeyError
 from flask_gatehouse.kernel.identity import assurance
 from tests.support import apps, house
-from tests.support.house import HERE, PASSWORD, SECOND
+from tests.support.house import BY_COMMAND, HERE, PASSWORD, SECOND
 
 ON = {"GATEHOUSE_FEATURES": "totp,recovery_codes"}
 
@@ -139,9 +139,9 @@ def test_v11_2_2_a_seed_outlives_a_rotation_of_the_secret_and_is_sealed_anew(hom
     new = {"GATEHOUSE_SECRET_KEY": "n" * 40, "GATEHOUSE_SECRET_KEY_FALLBACKS": [apps.SECRET]}
     later = open_house(**ON, **new)
     assert isinstance(answer(later, begin(later), code_of(later, phone.seed)), Issued)
-    totp = later.services.factors[0]
-    with later.services.unit() as unit:
-        assert totp.reseal(unit.connection) == 0
+    assert rotate_keys.due(later.services) == 1
+    assert rotate_keys.rotate(later.services, BY_COMMAND, lambda _: None) == rotate_keys.Rotated(1)
+    assert rotate_keys.due(later.services) == 0
     alone = open_house(**ON, GATEHOUSE_SECRET_KEY="n" * 40)
     later.later(seconds=30)
     alone.later(seconds=60)

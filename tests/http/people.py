@@ -61,6 +61,13 @@ class CodeFactor:
         del connection, user_id
         return Proof(self.method, now, self.kind) if answer == CODE else None
 
+    def forget(self, connection: sa.Connection, user_id: int) -> bool:
+        """Let the user owe it no longer."""
+        del connection
+        was_held = user_id in self.holders
+        self.holders.discard(user_id)
+        return was_held
+
 
 def services(app: Flask) -> Services:
     """Return what the app's flows work with."""

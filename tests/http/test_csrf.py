@@ -11,8 +11,10 @@ from flask_gatehouse import current_user, public
 from tests.http.people import (
     JSON,
     PASSWORD,
+    CodeFactor,
     StillClock,
     add_user,
+    answer_factor,
     come_in,
     cookie,
     count,
@@ -87,8 +89,12 @@ def test_v3_5_1_v7_6_2_rule_21_login_needs_it_so_nobody_is_logged_in_by_another_
 
 
 def test_v3_5_1_rule_21_every_action_of_our_own_pages_needs_it(build):
-    app = build(pages)
-    root = come_in(app, "root", "admin")
+    factor = CodeFactor()  # some of them are open to who has proven two factors alone
+    app = build(pages, factors=[factor])
+    factor.holders.add(add_user(app, "root", "admin").id)
+    root = app.test_client()
+    log_in(root, "root")
+    assert answer_factor(root).status_code == 303
     add_user(app, "alice")
     before = entries(app, "user.suspended") + entries(app, "role.granted")[1:]
     data = {"reason": "x", "role": "admin"}

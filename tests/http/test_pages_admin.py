@@ -21,7 +21,7 @@ from tests.support.people import (
 from tests.support.visitor import csrf_token, submit
 
 PAGES = ("/admin", "/admin/users", "/admin/users/1", "/admin/roles", "/admin/roles/admin", "/admin/sessions")
-ACTIONS = ("suspend", "restore", "unlock", "grant", "withdraw", "end-sessions")
+ACTIONS = ("suspend", "restore", "unlock", "grant", "withdraw", "end-sessions", "reset-factors", "demand-factor")
 FIELDS = {"reason": "for the test", "role": "admin"}
 
 
@@ -231,6 +231,8 @@ UNTAKEABLE = (
     ("suspend", {"reason": "x" * 501}, "suspend-reason", "at most 500"),
     ("unlock", {"reason": "a\nb"}, "unlock-reason", "Control characters"),
     ("end-sessions", {}, "end-sessions-reason", "Give a reason"),
+    ("reset-factors", {}, "reset-factors-reason", "Give a reason"),
+    ("demand-factor", {}, "demand-factor-reason", "Give a reason"),
     ("withdraw", {"role": "admin"}, "withdraw-reason", "Give a reason"),
     ("withdraw", {"role": "admin", "reason": "x"}, "withdraw-role", "does not hold"),
     ("grant", {}, "grant-role", "Fill this in"),

@@ -304,6 +304,9 @@ class Parrot:
         self.is_burnt = True
         return Proof(self.method, now, self.kind)
 
+    def forget(self, connection, user_id):
+        return False
+
 
 @pytest.fixture
 def app_with_factor(make_app):

@@ -276,6 +276,12 @@ class PaperCodes:
         burnt = connection.execute(sa.update(self.table).where(*mine).values(code=f"used {answer}"))
         return Proof(self.method, now, self.kind) if answer and burnt.rowcount == 1 else None
 
+    def forget(self, connection: sa.Connection, user_id: int) -> bool:
+        """Take the paper away."""
+        if not self.enrolled(connection, user_id):
+            return False
+        return connection.execute(sa.delete(self.table).where(self.table.c.user_id == user_id)).rowcount > 0
+
 
 def while_hashing(home: House, act: Callable[[], T], change: Callable[[], object]) -> T:
     """Let `act` wait in the hashing pool of its process while `change` happens, and return what it got."""

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flask_gatehouse import step_up_required
 from flask_gatehouse.domain.policy import (
     ALLOWED,
+    FOR_PROVING,
     FRESH,
     GUEST,
     LOGIN,
@@ -22,10 +24,10 @@ from flask_gatehouse.domain.policy import (
     decide,
     is_fresh,
 )
-from flask_gatehouse.domain.roles import Rights
+from flask_gatehouse.domain.roles import Rights, Roles
 from flask_gatehouse.flows.outcomes import Refusal, refused
 from flask_gatehouse.kernel.errors import SetupError
-from flask_gatehouse.kernel.identity import FOREVER, HAS, KNOWS, Actor, Identity, Proof, assurance
+from flask_gatehouse.kernel.identity import FOREVER, HAS, KNOWS, Actor, Identity, Proof, Withheld, assurance
 
 SECOND = 1_000_000
 NOW = 2_000_000_000 * SECOND
@@ -126,6 +128,61 @@ def test_63b_2_2_1_1_two_factors_are_two_kinds():
     requirement = Requirement(aal=2)
     assert reason(someone(proofs=(PASSWORD, again)), requirement) is Reason.STEP_UP
     assert reason(someone(proofs=(PASSWORD, code)), requirement) is Reason.ALLOWED
+
+
+def test_63b_2_2_1_1_a_recovery_code_is_no_factor_and_the_apps_word_is_what_one_knows():
+    recovery, app, code = Proof("recovery_code", NOW, "recovery"), Proof("app", NOW, KNOWS), Proof("totp", NOW, HAS)
+    assert [assurance((one,)) for one in (recovery, app, code)] == [0, 1, 1]
+    assert assurance((PASSWORD, recovery)) == assurance((code, recovery)) == 1
+    assert assurance((PASSWORD, app)) == assurance((PASSWORD, app, recovery)) == 1
+    assert assurance((app, code)) == 2
+
+
+CLERK = frozenset({"clerk"})
+REFUND = frozenset({"invoice:refund"})
+
+
+def test_v6_3_3_a_role_that_demands_a_factor_is_held_and_does_not_count_before_it_is_proven():
+    holder = someone(withheld=Withheld(CLERK, REFUND))
+    for requirement in (Requirement(roles_all=CLERK), Requirement(roles_any=(CLERK,)), Requirement(permissions=REFUND)):
+        assert reason(holder, requirement) is Reason.STEP_UP
+        assert reason(holder.at_aal2(), requirement) is Reason.ALLOWED
+        assert reason(someone(), requirement) in {Reason.MISSING_ROLE, Reason.MISSING_PERMISSION}
+    assert reason(holder, Requirement(roles_all=frozenset({"clerk", "boss"}))) is Reason.MISSING_ROLE
+    assert reason(holder, LOGIN) is Reason.ALLOWED
+    assert (holder.roles, holder.holds("invoice:refund")) == ((), False)
+    asked = Policy().decide_object(holder, "invoice:refund", None, NOW)
+    assert (asked.reason, asked.allowed) == (Reason.STEP_UP, False)
+
+
+def test_v6_3_3_a_permission_that_demands_a_factor_does_so_of_administrators_too():
+    root = someone(roles=("admin",), withheld=Withheld(permissions=REFUND))
+    assert reason(root, Requirement(permissions=REFUND)) is Reason.STEP_UP
+    assert reason(root, Requirement(permissions=frozenset({"users:read"}))) is Reason.ALLOWED
+    assert Policy().decide_object(root, "invoice:refund", None, NOW).reason is Reason.STEP_UP
+    assert reason(root.at_aal2(), Requirement(permissions=REFUND)) is Reason.ALLOWED
+
+
+def test_v6_3_3_of_whom_a_factor_is_demanded_nothing_is_open_but_where_it_is_proven():
+    owing = someone(withheld=Withheld(CLERK, REFUND, is_all=True))
+    for requirement in (LOGIN, Requirement(), FRESH, Requirement(roles_all=CLERK)):
+        assert reason(owing, requirement) is Reason.STEP_UP
+    assert reason(owing, PUBLIC) is Reason.ALLOWED
+    assert reason(owing, FOR_PROVING) is Reason.ALLOWED
+    assert reason(owing, FOR_PROVING.plus(FRESH), NOW + 601 * SECOND) is Reason.STALE
+    assert reason(owing, FOR_PROVING.plus(Requirement(roles_all=CLERK))) is Reason.STEP_UP
+    assert reason(owing, Requirement(roles_all=frozenset({"boss"}))) is Reason.MISSING_ROLE
+    assert reason(owing, LOGIN, owing.granted_until) is Reason.GUEST
+
+
+@pytest.mark.parametrize("aal", [0, 3, -1, "2", None])
+def test_a_level_that_does_not_exist_cannot_be_demanded(aal):
+    with pytest.raises(SetupError, match="say 1 or 2"):
+        Policy().declare("a:b", "meaning", aal)
+    with pytest.raises(SetupError, match="say 1 or 2"):
+        Roles().declare("clerk", [], aal)
+    with pytest.raises(SetupError, match="say 1 or 2"):
+        step_up_required(aal=aal)
 
 
 def test_rule_34_a_record_whose_grant_has_ended_decides_nothing_any_more():
@@ -236,3 +293,18 @@ def test_only_a_superset_of_rights_covers_others():
 
 def test_the_actor_of_an_identity_is_its_user():
     assert Actor.of(someone()) == Actor(1, "alice")
+
+
+WITHHELD = st.builds(Withheld, SETS, SETS, st.booleans(), st.booleans())
+
+
+@given(REQUIREMENTS, SETS, SETS, WITHHELD)
+def test_v6_3_3_nothing_that_is_withheld_opens_more_than_two_factors_would(requirement, roles, permissions, withheld):
+    identity = someone(roles=tuple(sorted(roles)), permissions=permissions, withheld=withheld)
+    if decide(identity, requirement, FRESHNESS, NOW):
+        assert decide(identity.at_aal2(), requirement, FRESHNESS, NOW)
+    for name in "abc":
+        if identity.holds(name):
+            assert identity.at_aal2().holds(name)
+    if not decide(identity.at_aal2(), requirement, FRESHNESS, NOW):
+        assert not decide(identity, requirement, FRESHNESS, NOW)

@@ -47,6 +47,7 @@ def test_dotenv_is_looked_for_in_the_folder_given(tmp_path):
 def test_v13_3_1_every_setting_can_stand_in_a_file_of_its_own(monkeypatch, tmp_path, name):
     examples = {"origins": "https://a.example", "trusted_proxies": "10.0.0.0/8", "profile": "strict"}
     examples |= {"registration": "closed", "login_name": "both", "session_protection": "basic", "throttle": "off"}
+    examples |= {"admin_factor": "demanded"}
     examples |= {"argon2": "64,1,1", "url_prefix": "/auth", "admin_prefix": "/boss", "first_user_admin": "yes"}
     examples |= {"after_login": "/home", "database_url": "sqlite:///elsewhere.sqlite3"}
     examples |= {"password_min": "12", "max_sessions": "7", "features": "totp"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from . import audit, check, database, mail, roles, routes, sessions, setup, users
+from . import audit, check, database, keys, mail, roles, routes, sessions, setup, users
 from .app import Commands
 
 __all__ = ["commands"]
@@ -25,6 +25,7 @@ for _command in (
     roles.commands,
     sessions.commands,
     audit.commands,
+    keys.commands,
     mail.commands,
     routes.routes,
     check.check,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flask_gatehouse import migrations
 from flask_gatehouse.domain import passwords, throttle, users
 from flask_gatehouse.domain.audit import Finding
+from flask_gatehouse.flows import seeds
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError
 from flask_gatehouse.kernel.parsing import database_path
 from flask_gatehouse.kernel.schema import REVISION
@@ -95,6 +97,7 @@ def _rows(services: Services, connection: Connection, facts: dict[str, object], 
         text = f"role {name} is declared in code and in the database: the code's permissions count"
         yield CheckFinding("shadowed-role", "roles", text)
     yield from _old_schemes(services, connection)
+    yield from _seals(services, connection)
     yield from _administrators(services, connection)
     yield from _waiting(connection)
 
@@ -118,6 +121,20 @@ def _old_schemes(services: Services, connection: Connection) -> Iterator[CheckFi
                 "for those who do not come back: gatehouse user reset NAME"
             )
             yield CheckFinding("old-hashes", "passwords", text)
+
+
+def _seals(services: Services, connection: Connection) -> Iterator[CheckFinding]:
+    """Find seeds and passkeys that need an older secret, and those that nobody can open."""
+    counted: Counter[str] = Counter()
+    for factor in seeds.sealed_of(services):
+        counted.update(factor.old_seals(connection))
+    known = services.keys.ids()
+    lost = {key_id: count for key_id, count in counted.items() if key_id not in known}
+    if lost:
+        text = f"{sum(lost.values())} sealed under a secret that is not set: gatehouse keys rotate names the users"
+        yield CheckFinding("lost-seals", "second factors", text)
+    if old := sum(counted.values()) - sum(lost.values()):
+        yield CheckFinding("old-seals", "second factors", f"{old} sealed under an older secret: gatehouse keys rotate")
 
 
 def _administrators(services: Services, connection: Connection) -> Iterator[CheckFinding]:

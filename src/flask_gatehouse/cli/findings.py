@@ -72,6 +72,7 @@ KINDS: Mapping[str, FindingKind] = {
     "file-mode": FindingKind(Severity.WARNING, "A file with secrets or rows that others can reach.", ("V13.3.2",)),
     "shadowed-role": FindingKind(Severity.WARNING, "A role that code and database both have.", ("V8.1.1",)),
     "old-hashes": FindingKind(Severity.WARNING, "Passwords still hashed by an older scheme or cost.", ("V11.4.2",)),
+    "lost-seals": FindingKind(Severity.WARNING, "Seeds or passkeys whose secret is not set.", ("V13.3.1",)),
     "database-password": FindingKind(
         Severity.WARNING, "A password of the database that anybody would try.", ("V13.2.3",)
     ),
@@ -82,6 +83,7 @@ KINDS: Mapping[str, FindingKind] = {
     "unlabelled-routes": FindingKind(
         Severity.ADVICE, "Routes that say nothing, so that they need a login.", ("V8.1.1",)
     ),
+    "old-seals": FindingKind(Severity.ADVICE, "Seeds or passkeys that an older secret protects.", ("V13.3.4",)),
     "no-administrator": FindingKind(Severity.ADVICE, "Nobody can log in as administrator.", ("V6.3.2",)),
     "one-administrator": FindingKind(Severity.ADVICE, "One administrator: nobody lets them back in."),
     "temporary-passwords": FindingKind(Severity.ADVICE, "Temporary passwords not replaced yet.", ("V6.4.1",)),
@@ -104,6 +106,7 @@ OF_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "GATEHOUSE_SESSION_ABSOLUTE": ("V7.3.2", "63B-2.1.3-1"),
     "GATEHOUSE_SESSION_IDLE": ("V7.3.1", "63B-2.2.3-2"),
     "GATEHOUSE_ADMIN_IDLE": ("V7.3.1", "63B-2.2.3-2"),
+    "GATEHOUSE_ADMIN_FACTOR": ("V6.3.3",),
     "GATEHOUSE_REMEMBER": ("V7.3.2", "63B-2.1.3-1"),
     "GATEHOUSE_FRESH": ("V7.5.1",),
     "GATEHOUSE_MAX_SESSIONS": ("V7.1.2",),

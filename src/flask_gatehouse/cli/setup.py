@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
 DEVELOPMENT = "http://127.0.0.1:5000,http://localhost:5000"
 PROFILES = ("default", "strict")
 LATER = "Make the first administrator with: gatehouse user create NAME --role admin"
+FACTORS = "totp,recovery_codes"
+FACTOR_PACKAGES = ("cryptography", "pyotp", "segno")
+NO_FACTORS = (
+    "The strict profile demands a second factor of administrators: run pip install 'flask-gatehouse[totp]', and add "
+    "to .env GATEHOUSE_FEATURES="
+)
 _PLAIN_APP = re.compile(r"[A-Za-z0-9_./:-]+")
 
 
@@ -125,7 +132,7 @@ def _make_env(path: Path, app: str | None, ask: Callable[[], tuple[str, str]]) -
         f"GATEHOUSE_PROFILE={profile}",
     ]
     if profile == "strict":
-        lines.append(f"GATEHOUSE_PEPPER={new_secret()}")
+        lines += [f"GATEHOUSE_PEPPER={new_secret()}", *_factors()]
     if app and _PLAIN_APP.fullmatch(app):
         lines.append(f"FLASK_APP={app}")
     is_made = _write_new(path, "\n".join(lines) + "\n", 0o600)
@@ -135,6 +142,14 @@ def _make_env(path: Path, app: str | None, ask: Callable[[], tuple[str, str]]) -
         else f"{path} exists: left as it is."
     )
     return is_made
+
+
+def _factors() -> list[str]:
+    """Return the line that switches second factors on, which the strict profile demands of administrators."""
+    if all(find_spec(package) for package in FACTOR_PACKAGES):
+        return [f"GATEHOUSE_FEATURES={FACTORS}"]
+    say(f"{NO_FACTORS}{FACTORS}.", is_note=True)
+    return []
 
 
 def _write_new(path: Path, content: str, mode: int) -> bool:

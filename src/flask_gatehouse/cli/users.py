@@ -1,4 +1,4 @@
-"""`gatehouse user`: create, see, suspend, restore, unlock, reset, delete."""
+"""`gatehouse user`: create, see, suspend, restore, unlock, reset, reset factors, delete."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flask_gatehouse.domain import passwords, tokens, users
-from flask_gatehouse.flows import administer, register, reset_password
+from flask_gatehouse.flows import administer, register, reset_password, seeds
 from flask_gatehouse.kernel.identity import CLI
 
 from .app import Commands, accepted, act, require_user, with_services
@@ -65,7 +65,7 @@ def _all(services: Services, search: str) -> Iterator[dict[str, object]]:
 
 @click.group("user", cls=Commands)
 def commands() -> None:
-    """Create, see, suspend, restore, unlock, reset, delete users."""
+    """Create, see, suspend, restore, unlock, reset, delete users; reset their second factors."""
 
 
 @commands.command("create")
@@ -111,11 +111,12 @@ def show_all(services: Services, search: str, *, as_json: bool) -> None:
 @json_option
 @with_services
 def show(services: Services, name: str, *, as_json: bool) -> None:
-    """Show one user: state, roles, live sessions."""
+    """Show one user: state, roles, second factors, live sessions."""
     user = require_user(services, name)
     with services.reading() as connection:
         credential = passwords.find_credential(connection, users.name_key(user.username))
         grants = services.roles.grants_of(connection, user.id, services.clock.now())
+        factors = [factor.method for factor in seeds.enrolled_of(services, connection, user.id)]
     sessions = live_of(services, user)
     has_password = credential is not None and credential.digest is not None
     temporary_until = when(credential.temporary_until) if credential else None
@@ -124,12 +125,14 @@ def show(services: Services, name: str, *, as_json: bool) -> None:
             {"role": grant.role, "until": when(grant.until_at), "granted_at": when(grant.granted_at)}
             for grant in grants
         ]
-        more = {"has_password": has_password, "temporary_password_until": temporary_until, "grants": held}
+        more: dict[str, object] = {"has_password": has_password, "temporary_password_until": temporary_until}
+        more |= {"grants": held, "factors": factors}
         names = [grant.role for grant in grants]
         print_json(_facts(user, names) | more | {"sessions": [as_dict(session) for session in sessions]})
         return
     roles = [grant.role + (f" until {when(grant.until_at)}" if grant.until_at else "") for grant in grants]
     facts = [*_facts(user, roles).items(), ("password", _password_words(temporary_until, has_password=has_password))]
+    facts.append(("second factors", factors or "none"))
     print_facts([*facts, ("sessions", [session.row.public_id for session in sessions] or "none")])
 
 
@@ -177,6 +180,20 @@ def restore(services: Services, name: str, reason: str, *, as_json: bool) -> Non
 def unlock(services: Services, name: str, reason: str, *, as_json: bool) -> None:
     """Zero a user's count of wrong passwords."""
     _change(services, name, administer.unlock, act(reason), "is unlocked", as_json=as_json)
+
+
+@commands.command("reset-factors")
+@name_argument
+@reason_option
+@json_option
+@with_services
+def reset_factors(services: Services, name: str, reason: str, *, as_json: bool) -> None:
+    """Remove all second factors of a user who has lost them; all sessions end.
+
+    From then on the password alone logs in, until another factor is enrolled: make sure who asks.
+    """
+    doing = act(reason_or_ask(reason))
+    _change(services, name, administer.reset_factors, doing, "has no second factor any more", as_json=as_json)
 
 
 @commands.command("delete")

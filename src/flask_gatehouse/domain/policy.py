@@ -7,10 +7,11 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from flask_gatehouse.kernel.errors import SetupError
-from flask_gatehouse.kernel.identity import assurance
+from flask_gatehouse.kernel.identity import AAL2, ADMIN, NOTHING, assurance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from collections.abc import Set as AbstractSet
     from datetime import timedelta
 
     from flask_gatehouse.kernel.clock import Instant
@@ -21,6 +22,7 @@ BUILT_IN = {
     "users:read": "See users, their roles and sessions",
     "users:suspend": "Suspend and restore users",
     "users:unlock": "Zero a user's count of wrong passwords",
+    "users:factors": "Demand second factors of users, and reset lost ones",
     "roles:edit": "Make, change and delete roles",
     "roles:grant": "Grant and withdraw roles",
     "sessions:revoke": "End other users' sessions",
@@ -55,6 +57,7 @@ class Requirement:
         within: as `is_fresh`, with an age of its own.
         aal: assurance level that the session's proofs must reach.
         listed: permissions whose object rules the view applies itself (`obj=False`).
+        is_for_proving: a factor is enrolled or proven here, so that it is open to who owes one.
     """
 
     is_public: bool = False
@@ -65,6 +68,7 @@ class Requirement:
     within: timedelta | None = None
     aal: int = 1
     listed: frozenset[str] = frozenset()
+    is_for_proving: bool = False
 
     def plus(self, other: Requirement) -> Requirement:
         """Return what stacked labels demand together; a permission is listed where no label demands its object.
@@ -85,6 +89,7 @@ class Requirement:
             within=min(ages, default=None),
             aal=max(self.aal, other.aal),
             listed=(self.listed | other.listed) - demanded,
+            is_for_proving=self.is_for_proving or other.is_for_proving,
         )
 
     def beneath(self, outer: Requirement) -> Requirement:
@@ -108,12 +113,46 @@ class Requirement:
             parts.append(f"fresh within {self.within}" if self.within is not None else "fresh")
         if self.aal > 1:
             parts.append(f"AAL{self.aal}")
+        if self.is_for_proving:
+            parts.append("also while a factor is owed")
         return "login" + "".join(f", {part}" for part in parts)
 
 
 PUBLIC = Requirement(is_public=True)
 LOGIN = Requirement()
 FRESH = Requirement(is_fresh=True)
+FOR_PROVING = Requirement(is_for_proving=True)
+
+
+def require_level(aal: int, what: str) -> int:
+    """Return an assurance level that can be demanded.
+
+    Raises:
+        SetupError: it is neither 1 nor 2.
+    """
+    if aal not in {1, AAL2}:
+        msg = f"{what}: aal={aal!r} cannot be demanded: say 1 or 2"
+        raise SetupError(msg)
+    return aal
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What counts only in a session at AAL2, beside the roles in the database that say so themselves.
+
+    Attributes:
+        roles: names of roles; the set may grow while the app is built.
+        permissions: whichever role they come from; the set may grow as well.
+        is_admin_demanded: whether the role `admin` is among them, by a setting.
+    """
+
+    roles: AbstractSet[str] = frozenset()
+    permissions: AbstractSet[str] = frozenset()
+    is_admin_demanded: bool = False
+
+    def of_role(self, name: str) -> bool:
+        """Tell whether a role that is built in or declared in code demands AAL2."""
+        return self.is_admin_demanded if name == ADMIN else name in self.roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +219,23 @@ def decide(identity: Identity | None, requirement: Requirement, freshness: Fresh
         return ALLOWED
     if identity is None or now >= identity.granted_until:
         return GUEST
-    if requirement is LOGIN:
+    if requirement is LOGIN and not identity.withheld.is_all:
         return ALLOWED
-    missing = _missing_right(identity, requirement)  # a refusal is falsy: `or` would pass it over
+    missing = _missing_right(identity.at_aal2(), requirement)  # a refusal is falsy: `or` would pass it over
+    if missing is None and _is_withheld(identity, requirement):
+        missing = Decision(Reason.STEP_UP)
     if missing is None:
         missing = _missing_proof(identity, requirement, freshness, now)
     return ALLOWED if missing is None else missing
+
+
+def _is_withheld(identity: Identity, requirement: Requirement) -> bool:
+    """Tell whether what is asked for is held, and counts only once two factors have been proven."""
+    if identity.withheld is NOTHING:
+        return False
+    if identity.withheld.is_all and not requirement.is_for_proving:
+        return True
+    return _missing_right(identity, requirement) is not None
 
 
 def _missing_right(identity: Identity, requirement: Requirement) -> Decision | None:
@@ -195,9 +245,8 @@ def _missing_right(identity: Identity, requirement: Requirement) -> Decision | N
     for group in requirement.roles_any:
         if not group & roles:
             return Decision(Reason.MISSING_ROLE, " or ".join(sorted(group)))
-    if not identity.is_admin:
-        for name in sorted(requirement.permissions - identity.permissions):
-            return Decision(Reason.MISSING_PERMISSION, name)
+    for name in sorted(name for name in requirement.permissions if not identity.holds(name)):
+        return Decision(Reason.MISSING_PERMISSION, name)
     return None
 
 
@@ -218,17 +267,20 @@ class Policy:
 
     def __init__(self) -> None:
         self.permissions = dict(BUILT_IN)
+        self.demanding: set[str] = set()
         self._rules: dict[str, Callable[[Identity, object], bool]] = {}
 
-    def declare(self, name: str, meaning: str) -> None:
-        """Declare a permission such as `invoice:refund`.
+    def declare(self, name: str, meaning: str, aal: int = 1) -> None:
+        """Declare a permission such as `invoice:refund`; at `aal` 2 it counts only once two factors have been proven.
 
         Raises:
-            SetupError: the name is not `resource:action`.
+            SetupError: the name is not `resource:action`, or there is no such level.
         """
         if not name.replace(":", "").replace("-", "").replace("_", "").replace(".", "").isalnum() or ":" not in name:
             msg = f"permission {name!r}: name it resource:action, such as invoice:refund"
             raise SetupError(msg)
+        if require_level(aal, f"permission {name!r}") == AAL2:
+            self.demanding.add(name)
         self.permissions[name] = meaning
 
     def add_rule(self, permission: str, rule: Callable[[Identity, object], bool]) -> None:
@@ -262,7 +314,8 @@ class Policy:
         if identity is None or now >= identity.granted_until:
             return GUEST
         if not identity.holds(permission):
-            return Decision(Reason.MISSING_PERMISSION, permission)
+            is_held = identity.at_aal2().holds(permission)
+            return Decision(Reason.STEP_UP) if is_held else Decision(Reason.MISSING_PERMISSION, permission)
         rule = self._rules.get(permission)
         if rule is None:
             return ALLOWED

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, delete, func, insert, or_, select, update
 
+from flask_gatehouse.domain.policy import require_level
 from flask_gatehouse.kernel.errors import SetupError, UnknownRole
-from flask_gatehouse.kernel.identity import ADMIN
+from flask_gatehouse.kernel.identity import AAL2, ADMIN
 from flask_gatehouse.kernel.schema import ACTIVE, grant, guard, password, role, role_permission, user
 from flask_gatehouse.kernel.upsert import insert_into
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, FromClause
 
     from flask_gatehouse.kernel.clock import Instant
+    from flask_gatehouse.kernel.identity import Withheld
 
 FIRST_ADMIN, LAST_ADMIN = "first-admin", "last-admin"
 ROLE_MAX = 80
@@ -75,6 +77,11 @@ class Rights:
     permissions: frozenset[str]
     roles: frozenset[str] = frozenset()
 
+    def without(self, withheld: Withheld) -> Rights:
+        """Return the rights that count in a session in which two factors have not been proven."""
+        is_admin = self.is_admin and not (withheld.is_admin or withheld.is_all)
+        return Rights(is_admin, self.permissions - withheld.permissions, self.roles - withheld.roles)
+
     def covers(self, other: Rights) -> bool:
         """Tell whether these rights are a superset of the other's."""
         return self.is_admin or (not other.is_admin and other.permissions <= self.permissions)
@@ -97,12 +104,13 @@ class Roles:
 
     def __init__(self) -> None:
         self.in_code: dict[str, frozenset[str]] = {}
+        self.demanding: set[str] = set()
 
-    def declare(self, name: str, permissions: Iterable[str]) -> None:
-        """Declare a role in code.
+    def declare(self, name: str, permissions: Iterable[str], aal: int = 1) -> None:
+        """Declare a role in code; at `aal` 2 it counts only once two factors have been proven.
 
         Raises:
-            SetupError: it is the built-in one, declared twice, or has no name; the text says which.
+            SetupError: it is the built-in one, declared twice, has no name, or there is no such level.
         """
         key = name.casefold()
         if not key or len(key) > ROLE_MAX:
@@ -114,6 +122,8 @@ class Roles:
         if key in self.in_code:
             msg = f"role {name!r} is declared twice: join the two calls of gate.role()"
             raise SetupError(msg)
+        if require_level(aal, f"role {name!r}") == AAL2:
+            self.demanding.add(key)
         self.in_code[key] = frozenset(permissions)
 
     def require(self, connection: Connection, name: str) -> str:
@@ -130,12 +140,14 @@ class Roles:
             raise UnknownRole(msg)
         return key
 
-    def create(self, connection: Connection, name: str, permissions: Iterable[str], now: Instant) -> bool:
+    def create(
+        self, connection: Connection, name: str, permissions: Iterable[str], now: Instant, *, aal: int = 1
+    ) -> bool:
         """Make a role at run time; False when the name is taken."""
         key = name.casefold()
         if key == ADMIN or key in self.in_code:
             return False
-        statement = insert_into(connection, role).values(name=key, created_at=now).on_conflict_do_nothing()
+        statement = insert_into(connection, role).values(name=key, created_at=now, aal=aal).on_conflict_do_nothing()
         if connection.execute(statement.returning(role.c.name)).one_or_none() is None:
             return False
         rows = [{"role": key, "permission": permission} for permission in sorted(set(permissions))]
@@ -160,6 +172,18 @@ class Roles:
         rows = [{"role": key, "permission": permission} for permission in sorted(permissions)]
         if rows:
             connection.execute(insert_into(connection, role_permission).on_conflict_do_nothing(), rows)
+
+    def demanded(self, connection: Connection) -> dict[str, int]:
+        """Return the assurance level that each role in the database demands."""
+        return {row.name: row.aal for row in connection.execute(select(role.c.name, role.c.aal))}
+
+    def set_aal(self, connection: Connection, key: str, aal: int) -> bool:
+        """Let a role in the database demand an assurance level; False when it does already, or there is no such role.
+
+        It counts from the next request on.
+        """
+        statement = update(role).where(role.c.name == key, role.c.aal != aal)
+        return connection.execute(statement.values(aal=aal)).rowcount == 1
 
     def delete(self, connection: Connection, key: str) -> None:
         """Delete a role from the database. Its grants go with it, unless they are those of a role in code."""

@@ -34,6 +34,7 @@ class UserRecord:
     Attributes:
         state: `active`, `suspended` or `closed`.
         epoch: counter; a bump ends older sessions and links.
+        aal: assurance that is demanded of the user, 2 for a second factor.
         email_key: the address by which it is unique, once it is verified; None before.
         must_verify: whether there is no login before the address is verified.
     """
@@ -44,6 +45,7 @@ class UserRecord:
     state: str
     epoch: int
     created_at: Instant
+    aal: int = 1
     email_key: str | None = None
     must_verify: bool = False
 
@@ -59,7 +61,7 @@ class UserRecord:
 
 
 _COLUMNS = (
-    *(user.c.id, user.c.username, user.c.email, user.c.state, user.c.epoch, user.c.created_at),
+    *(user.c.id, user.c.username, user.c.email, user.c.state, user.c.epoch, user.c.created_at, user.c.aal),
     *(user.c.email_key, user.c.must_verify),
 )
 
@@ -209,6 +211,11 @@ def verify_email(connection: Connection, user_id: int, email: str) -> bool:
     except IntegrityError:
         return False
     return True
+
+
+def set_aal(connection: Connection, user_id: int, aal: int) -> None:
+    """Demand an assurance level of a user; it counts from the next request on."""
+    connection.execute(update(user).where(user.c.id == user_id).values(aal=aal))
 
 
 def close(connection: Connection, target: UserRecord) -> None:

@@ -73,10 +73,13 @@ def is_still_in(services: Services, unit: Unit, act: Act) -> bool:
 
 
 def rights_of(services: Services, unit: Unit, act: Act) -> Rights:
-    """Return what the actor may do now; the command line may do everything."""
+    """Return what the actor may do now; the command line may do everything.
+
+    What is withheld in the actor's session is nothing that they could hand on.
+    """
     if act.identity is None:
         return Rights(is_admin=True, permissions=frozenset())
-    return services.roles.rights_of(unit.connection, act.identity.user_id, unit.now)
+    return services.roles.rights_of(unit.connection, act.identity.user_id, unit.now).without(act.identity.withheld)
 
 
 def record(unit: Unit, act: Act, kind: str, user_id: int | None, **detail: object) -> None:

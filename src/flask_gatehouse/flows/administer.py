@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import passwords, users
 from flask_gatehouse.domain.factors import passkey_rows
+from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.errors import InvalidFieldError
-from flask_gatehouse.kernel.identity import ADMIN
+from flask_gatehouse.kernel.identity import AAL2, ADMIN
 from flask_gatehouse.kernel.schema import ACTIVE, CLOSED, SUSPENDED
 
-from . import acts, revoke
+from . import acts, revoke, seeds
 from .outcomes import Refusal, Refused, refused, refused_field, refused_value
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .services import Services, Unit
 
 NOT_HELD = "The user does not hold this role."
+NO_FACTOR = "There is no second factor to reset."
 
 
 def _on_user(
@@ -128,8 +130,50 @@ def end_session(services: Services, act: Act, public_id: str) -> UserRecord | Re
     return _on_user(services, act, user_id, change, needs_reason=True)
 
 
+def reset_factors(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
+    """Remove all second factors of a user who has lost them, recovery codes too; all sessions end. Needs a reason.
+
+    From then on the password alone opens the account, until another factor is enrolled: who resets must know who asks.
+    """
+
+    def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
+        forgotten = _forget_factors(services, unit, user_id)
+        if not forgotten:
+            return refused_value("factor", NO_FACTOR)
+        _, ended = revoke.everything_of(services, unit, user_id)
+        unit.post(Letter("factor_reset", user_id))
+        acts.record(unit, act, "factor.reset", user_id, methods=forgotten, sessions_ended=list(ended))
+        return None
+
+    return _on_user(services, act, user_id, change, needs_reason=True)
+
+
+def demand_factor(services: Services, act: Act, user_id: int, *, is_demanded: bool) -> UserRecord | Refused:
+    """Demand a second factor of a user, or no longer. Needs a reason.
+
+    From the next request on nothing is open to them but where one is enrolled or proven.
+    """
+
+    def change(unit: Unit, act: Act, target: UserRecord) -> Refused | None:
+        if is_demanded and not seeds.offers_factor(services):
+            return refused_value("demanded", seeds.NONE_OFFERED)
+        aal = AAL2 if is_demanded else 1
+        if target.aal != aal:
+            users.set_aal(unit.connection, user_id, aal)
+            unit.post(Letter("factor_demanded", user_id, facts={"is_demanded": is_demanded}))
+            acts.record(unit, act, "user.demand_changed", user_id, demanded=is_demanded)
+        return None
+
+    return _on_user(services, act, user_id, change, needs_reason=True)
+
+
+def _forget_factors(services: Services, unit: Unit, user_id: int) -> list[str]:
+    """Forget what the user has enrolled, and return the methods."""
+    return [factor.method for factor in services.factors if factor.forget(unit.connection, user_id)]
+
+
 def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
-    """Close a user for good: name and address are erased, password, roles and sessions removed.
+    """Close a user for good: name and address are erased, password, second factors, roles and sessions removed.
 
     The row and its id stay, so that a host app's own rows keep pointing at something and the id is never reused.
     """
@@ -139,7 +183,8 @@ def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
             return refused(Refusal.LAST_ADMIN)
         _, ended = revoke.everything_of(services, unit, user_id)
         passwords.forget(unit.connection, user_id)
-        passkey_rows.forget_all(unit.connection, user_id)
+        _forget_factors(services, unit, user_id)
+        passkey_rows.forget_all(unit.connection, user_id)  # their names go, whether or not the feature is on now
         services.throttle.unlock(unit.connection, user_id)
         for held in services.roles.grants_of(unit.connection, user_id, 0):
             services.roles.drop_grant(unit.connection, user_id, held.role)

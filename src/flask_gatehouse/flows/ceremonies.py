@@ -11,6 +11,8 @@ from flask_gatehouse.domain.factors.passkey_rows import Doubt
 from flask_gatehouse.domain.factors.relying_party import relying_party
 from flask_gatehouse.kernel.identity import HAS, IS, Proof, renewed
 
+from .seeds import PASSKEY
+
 if TYPE_CHECKING:
     from flask_gatehouse.domain.factors.passkey import Passkeys
     from flask_gatehouse.domain.factors.passkey_challenges import Bound
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
     from .services import Services, Unit
 
-PASSKEY = "passkey"
 VERIFIED = "user_verified"
 """Proof beside that of a passkey: the authenticator itself made sure of its user."""
 METHODS = frozenset({PASSKEY, VERIFIED})

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from flask_gatehouse.domain import users
 from flask_gatehouse.domain.roles import Rights
 from flask_gatehouse.kernel.errors import InvalidName
-from flask_gatehouse.kernel.identity import ADMIN
+from flask_gatehouse.kernel.identity import AAL2, ADMIN
 from flask_gatehouse.kernel.text import has_control
 
-from . import acts
+from . import acts, seeds
 from .outcomes import Refusal, Refused, refused, refused_value
 from .services import Unit
 
@@ -65,6 +65,7 @@ class RoleShown:
         holders: by user id.
         after: what the next page of holders begins after; 0: there is none.
         is_shadowed: the database has a role of this name as well, which does not count.
+        aal: assurance level that the role demands.
     """
 
     name: str
@@ -74,6 +75,7 @@ class RoleShown:
     holders: list[Touched]
     after: int = 0
     is_shadowed: bool = False
+    aal: int = 1
 
 
 def key_of(name: str) -> str:
@@ -86,6 +88,15 @@ def source_of(services: Services, key: str) -> str:
     if key == ADMIN:
         return BUILT_IN
     return IN_CODE if key in services.roles.in_code else STORED
+
+
+def demands_of(services: Services, connection: Connection) -> dict[str, int]:
+    """Return the assurance level that each role demands which demands one, wherever it is defined."""
+    stored = services.roles.demanded(connection)
+    found = {name: aal for name, aal in stored.items() if source_of(services, name) == STORED}
+    found |= dict.fromkeys(services.roles.demanding, AAL2)
+    found[ADMIN] = AAL2 if services.settings.admin_factor == "demanded" else 1
+    return {name: aal for name, aal in found.items() if aal > 1}
 
 
 def fingerprint(services: Services, permissions: Iterable[str]) -> str:
@@ -116,9 +127,11 @@ def look(
         shown = [Touched(holder.user_id, holder.username, holder.until_at) for holder in found[:limit]]
         if wanted is not None and permissions is not None:
             shown = _touched(services, connection, key, shown, wanted)
+        aal = demands_of(services, connection).get(key, 1)
     following = shown[-1].user_id if len(found) > limit else 0
     seen = fingerprint(services, permissions or ())
-    return RoleShown(key, source, permissions, seen, shown, following, source != STORED and stored is not None)
+    is_shadowed = source != STORED and stored is not None
+    return RoleShown(key, source, permissions, seen, shown, following, is_shadowed, aal)
 
 
 def _touched(
@@ -149,7 +162,13 @@ def hindrance(services: Services, act: Act, name: str) -> Refused | None:
 
 
 def create(
-    services: Services, act: Act, name: str, permissions: list[str], asked: frozenset[str] = frozenset()
+    services: Services,
+    act: Act,
+    name: str,
+    permissions: list[str],
+    asked: frozenset[str] = frozenset(),
+    *,
+    is_factor_demanded: bool = False,
 ) -> str | Refused:
     """Make a role of declared permissions, none of which the actor lacks; return its key.
 
@@ -159,6 +178,7 @@ def create(
         name: of the role, upper and lower case aside.
         permissions: all that the role shall have.
         asked: roles that the app asks for by name. Administrators alone make them: what a name opens is not compared.
+        is_factor_demanded: whether it shall count only once two factors have been proven.
     """
     try:
         users.require_name(name)
@@ -174,9 +194,13 @@ def create(
             return refusal
         if key in asked and not acts.rights_of(services, unit, act).is_admin:
             return refused_value("role", ASKED_FOR)
-        if not services.roles.create(unit.connection, name, permissions, unit.now):
+        if is_factor_demanded and not seeds.offers_factor(services):
+            return refused_value("demanded", seeds.NONE_OFFERED)
+        aal = AAL2 if is_factor_demanded else 1
+        if not services.roles.create(unit.connection, name, permissions, unit.now, aal=aal):
             return refused_value("role", TAKEN)
-        acts.record(unit, act, "role.created", None, role=key, permissions=sorted(wanted))
+        more = {"demanded": True} if is_factor_demanded else {}
+        acts.record(unit, act, "role.created", None, role=key, permissions=sorted(wanted), **more)
         return None
 
     return _within(services, act, key, make, needs_reason=False)
@@ -214,6 +238,31 @@ def change(services: Services, act: Act, name: str, permissions: list[str], seen
         return None
 
     return _within(services, act, key, save, needs_reason=False)
+
+
+def demand_factor(services: Services, act: Act, name: str, *, is_demanded: bool) -> str | Refused:
+    """Let a role in the database count only once two factors have been proven, or without; return its key.
+
+    Needs a reason: one way it takes something from who has no factor, the other way it takes a safeguard away.
+    """
+    key = key_of(name)
+
+    def save(unit: Unit, act: Act) -> Refused | None:
+        if source_of(services, key) != STORED:
+            return refused_value("role", READ_ONLY)
+        present = _require_stored(services, unit, key, "")
+        if isinstance(present, Refused):
+            return present
+        refusal = _hindrance(services, unit, act, key, present)
+        if refusal is not None:
+            return refusal
+        if is_demanded and not seeds.offers_factor(services):
+            return refused_value("demanded", seeds.NONE_OFFERED)
+        if services.roles.set_aal(unit.connection, key, AAL2 if is_demanded else 1):
+            acts.record(unit, act, "role.demand_changed", None, role=key, demanded=is_demanded)
+        return None
+
+    return _within(services, act, key, save, needs_reason=True)
 
 
 def delete(services: Services, act: Act, name: str, seen: str = "") -> str | Refused:

@@ -107,7 +107,7 @@ def remove_totp(services: Services, identity: Identity, secret: str, source: Sou
         held = hold(services, unit, identity, secret)
         if isinstance(held, Refused):
             return held
-        if not factor.remove(unit.connection, identity.user_id):
+        if not factor.forget(unit.connection, identity.user_id):
             return refused(Refusal.NOT_FOUND)
         forget_spare_codes(services, unit, identity.user_id)
         epoch, ended = revoke.everything_of(services, unit, identity.user_id, but=held.row.public_id)

@@ -9,11 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import passwords, throttle, users
 from flask_gatehouse.domain.audit import counts
 from flask_gatehouse.kernel.clock import micros
+from flask_gatehouse.kernel.identity import ADMIN
+
+from . import seeds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -62,6 +66,7 @@ class Concern(Enum):
     UNSEALED = "the chain's head was not written by this key ring"
     DISAGREES = "a verification found that the chain does not agree"
     FEW_ADMINS = "fewer than two administrators can log in without end"
+    UNPROTECTED = "administrators have no second factor"
     DISABLED = "passwords are disabled"
     DELAYED = "accounts are in a delay"
     ENDING = "grants end soon"
@@ -148,6 +153,7 @@ def matters(services: Services, connection: Connection, now: Instant) -> Iterato
     """
     if len(services.roles.lasting_admins(connection, now)) < ENOUGH_ADMINS:
         yield Matter(Concern.FEW_ADMINS)
+    yield from _unprotected(services, connection, now)
     yield from _shut_out(connection, now)
     ending = services.roles.ending(connection, now, now + SOON, NAMED_AT_MOST + 1)
     yield from _some(Concern.ENDING, [Subject(one.username, one.user_id, one.role, one.until_at) for one in ending])
@@ -155,6 +161,16 @@ def matters(services: Services, connection: Connection, now: Instant) -> Iterato
     digests = passwords.sample_digests(connection)
     outdated = {passwords.scheme_of(digest) for digest in digests if services.hasher.is_outdated(digest)}
     yield from _some(Concern.OUTDATED, [Subject(scheme.lstrip("$")) for scheme in sorted(outdated)])
+
+
+def _unprotected(services: Services, connection: Connection, now: Instant) -> Iterator[Matter]:
+    """Yield administrators without a second factor, where the site offers one; of many the first are looked at."""
+    if not seeds.offers_factor(services):
+        return
+    holders = services.roles.holders(connection, ADMIN, now, limit=LOOKED_AT_MOST)
+    names = users.active_names(connection, [holder.user_id for holder in holders])
+    lacking = (one for one in sorted(names) if not seeds.has_factor(services, connection, one))
+    yield from _some(Concern.UNPROTECTED, [Subject(names[one], one) for one in islice(lacking, NAMED_AT_MOST + 1)])
 
 
 def _shut_out(connection: Connection, now: Instant) -> Iterator[Matter]:

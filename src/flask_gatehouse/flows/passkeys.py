@@ -9,13 +9,13 @@ from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.factors import outstanding, passkey_rows
 from flask_gatehouse.domain.factors.passkey_challenges import ENROL, Bound
 from flask_gatehouse.domain.factors.passkey_rows import MOST, NAME_MAX, Doubt
-from flask_gatehouse.kernel.identity import HAS, Actor, Identity, Proof, Source, renewed
+from flask_gatehouse.kernel.identity import AAL2, HAS, Actor, Identity, Proof, Source, assurance, renewed
 
 from . import ceremonies, revoke
-from .ceremonies import METHODS, PASSKEY
+from .ceremonies import METHODS
 from .factor_changes import PROVE_OTHER, Held, first_codes, forget_spare_codes, has_other_proof, hold, record
 from .outcomes import Refusal, Refused, refused, refused_value
-from .seeds import Enrolled
+from .seeds import PASSKEY, Enrolled
 
 if TYPE_CHECKING:
     from flask_gatehouse.domain.factors.passkey_rows import NewPasskey, Passkey
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NOT_TAKEN = "This passkey cannot be taken. Reload the page and try again."
 ENOUGH = f"You have {MOST} passkeys already: remove one first."
+PROVE_BOTH = "Prove your second factor first: log in anew, or type a code where you are asked to."
 LONG_NAME = f"A name has 1 to {NAME_MAX} characters."
 
 
@@ -44,7 +45,7 @@ def confirm(
 ) -> Enrolled | Refused:
     """Enrol the passkey that an authenticator has made for this session.
 
-    With the first factor all other sessions end, and recovery codes are made.
+    With the first factor all other sessions end, and recovery codes are made. Who has one already proves it first.
 
     Args:
         services: the app's services.
@@ -67,6 +68,8 @@ def confirm(
         if len(passkey_rows.of_user(unit.connection, identity.user_id)) >= MOST:
             return refused_value("passkey", ENOUGH)
         is_first = not outstanding(unit.connection, services.factors, identity.user_id)
+        if not is_first and assurance(identity.proofs) < AAL2:  # the password alone adds none (SP 800-63B 4.1.2.1)
+            return refused_value("factor", PROVE_BOTH)
         doubt = made if isinstance(made, Doubt) else _store(unit, identity, made, name)
         if doubt is not None:
             event = Event("factor.refused", Actor.of(identity), identity.user_id, source, identity.session_id)

@@ -84,7 +84,7 @@ def answer(services: Services, pending: str, field: str, value: str, attempt: At
     factor = None if row is None else seeds.answering(services, field, row.user_id)
     if row is None or factor is None:
         return refused(Refusal.GONE)
-    if factor.method == ceremonies.PASSKEY:
+    if factor.method == seeds.PASSKEY:
         return _answer_by_passkey(services, pending, row, value, attempt)
     browser = _known_browser(services, row.user_id, attempt)
     charge = _charge(services, row.user_id, factor.method, browser, attempt)
@@ -197,6 +197,19 @@ def _settle_both_steps(services: Services, unit: Unit, row: SessionRow, charge: 
         earlier = services.throttle.earlier_login(row.user_id, row.address)
         services.throttle.settle(unit.connection, earlier, unit.now)
     services.throttle.pardon(unit.connection, row.user_id, unit.now)
+
+
+def cancel(services: Services, pending: str, source: Source) -> bool:
+    """Give a pending login up, so that nothing is left to resume; False when there was none."""
+    found = _find(services, pending)
+    if found is None:
+        return False
+    with services.unit() as unit:
+        user = passwords.lock_credential(unit.connection, found.user_id)
+        has_ended = services.sessions.store.drop_one(unit.connection, found.user_id, found.public_id)
+        if has_ended and user is not None:
+            unit.record(Event("login.cancelled", opening.actor_of(user), found.user_id, source))
+        return has_ended
 
 
 # --- a lost factor --------------------------------------------------------------------------------------------

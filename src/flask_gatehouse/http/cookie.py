@@ -94,6 +94,10 @@ class GuardedSession(Asking, SessionMixin):
         self._pending_cookie = pending
         self.claims.clear()
 
+    def drop_pending(self) -> None:
+        """Clear the cookie of a pending login that was given up."""
+        self._pending_secret, self._pending_cookie, self._drops_pending = "", None, True
+
     def leave(self) -> None:
         """Go on as a guest with nothing carried over; the cookie is cleared."""
         self._issued, self._identity, self.secret = None, None, ""

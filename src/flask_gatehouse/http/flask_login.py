@@ -13,7 +13,7 @@ from flask_login import LoginManager, UserMixin, logout_user
 from flask_login.mixins import AnonymousUserMixin
 from flask_login.signals import user_accessed, user_logged_in, user_needs_refresh, user_unauthorized
 
-from flask_gatehouse.flows import login
+from flask_gatehouse.flows import login, second_step
 from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, Refused
 from flask_gatehouse.kernel.errors import SetupError
 from flask_gatehouse.kernel.identity import ADMIN
@@ -148,6 +148,8 @@ class GatehouseLoginManager(LoginManager):  # type: ignore[misc]  # Flask-Login 
             judge_claims(state)
         elif state.is_leaving:
             end_session(state)
+        elif user is None:
+            _give_up_pending(state)
         g._login_user = as_user(state.identity)  # noqa: SLF001 - where Flask-Login keeps it
 
     def _warn_of_strangers(self, user: Any) -> None:
@@ -250,11 +252,19 @@ def _is_remembered(state: GuardedSession) -> bool:
 
 
 def end_session(state: GuardedSession) -> None:
-    """End the present session on the server and go on as a guest."""
+    """End the present session on the server, and a login that waits for its second factor; go on as a guest."""
+    _give_up_pending(state)
     identity = state.identity
     if identity is not None and state.secret:
         login.end(state.wired.services, identity, state.source)
     state.leave()
+
+
+def _give_up_pending(state: GuardedSession) -> None:
+    """Leave nothing to resume of a login that waits for its second factor in this browser (rule 14)."""
+    if state.pending:
+        second_step.cancel(state.wired.services, state.pending, state.source)
+        state.drop_pending()
 
 
 def establish(issued: Issued) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import flask_login
 
-from flask_gatehouse.domain.policy import FRESH, LOGIN, PUBLIC, Requirement
+from flask_gatehouse.domain.policy import FOR_PROVING, FRESH, LOGIN, PUBLIC, Requirement, require_level
 from flask_gatehouse.kernel.errors import ForgottenObjectError, SetupError
 
 from .context import here
@@ -197,14 +197,28 @@ def requires(permission: str, *, obj: bool = True, fresh: bool = False) -> Label
     return Label(Requirement(permissions=held, is_fresh=fresh, listed=frozenset() if obj else held), _caller())
 
 
+def for_proving(view: V) -> V:
+    """Open a page of our own to a user who owes a factor: it is enrolled or proven there.
+
+    Args:
+        view: the view, or what another label made of it.
+    """
+    return Label(FOR_PROVING, _caller())(view)
+
+
 def step_up_required(*, within: timedelta | None = None, aal: int = 1) -> Label:
     """Demand a proof of the given age and assurance.
 
     Args:
         within: age of the last proof; None: `GATEHOUSE_FRESH`.
-        aal: assurance level, 1 or 2.
+        aal: assurance level, 1 or 2. Who has not proven two factors is asked to, who has enrolled none is led to it.
+
+    Raises:
+        SetupError: there is no such level.
     """
-    return Label(Requirement(is_fresh=within is None, within=within, aal=aal), _caller())
+    where = _caller()
+    require_level(aal, where)
+    return Label(Requirement(is_fresh=within is None, within=within, aal=aal), where)
 
 
 def as_label(given: Label | Callable[..., Any]) -> Label:

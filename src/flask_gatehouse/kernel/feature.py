@@ -15,6 +15,21 @@ if TYPE_CHECKING:
     from .sealing import Sealer
 
 
+@dataclass(frozen=True, slots=True)
+class Resealed:
+    """What one batch of a rotation did.
+
+    Attributes:
+        number: how many rows were sealed under the present secret.
+        lost: user id of each that no secret opens which is set, and the secret's id, `""` where nothing names it.
+        last: what to go on after; 0: that was all.
+    """
+
+    number: int
+    lost: tuple[tuple[int, str], ...]
+    last: int
+
+
 class Factor(Protocol):
     """A kind of second proof that a user may have enrolled.
 
@@ -34,8 +49,21 @@ class Factor(Protocol):
     def verify(self, connection: Connection, user_id: int, answer: str, now: Instant) -> Proof | None:
         """Burn the answer and return the proof, or None. Runs inside the flow's transaction."""
 
+    def forget(self, connection: Connection, user_id: int) -> bool:
+        """Forget all that the user has of it; False when that was nothing. Runs inside the flow's transaction."""
 
-class SeedFactor(Factor, Protocol):
+
+class SealedFactor(Factor, Protocol):
+    """A factor whose rows the root secret seals or vouches for, so that they outlive it only by being sealed anew."""
+
+    def old_seals(self, connection: Connection) -> dict[str, int]:
+        """Return how many rows each secret but the present one has sealed, by its id; `""`: none that is set."""
+
+    def reseal(self, connection: Connection, *, after: int = 0, limit: int = 500) -> Resealed:
+        """Seal rows of older secrets under the present one, some at a time; what is done already is passed over."""
+
+
+class SeedFactor(SealedFactor, Protocol):
     """A factor that makes codes from a seed which the user's app keeps as well."""
 
     sealer: Sealer
@@ -55,9 +83,6 @@ class SeedFactor(Factor, Protocol):
     def enrol(self, connection: Connection, user_id: int, seed: str, step: int, now: Instant) -> None:
         """Store a seed that was confirmed by the code of a step."""
 
-    def remove(self, connection: Connection, user_id: int) -> bool:
-        """Forget the seed; False when there was none."""
-
     def times(self, connection: Connection, user_id: int) -> tuple[Instant, Instant | None] | None:
         """Return when it was enrolled and when it was last used, or None."""
 
@@ -70,9 +95,6 @@ class CodesFactor(Factor, Protocol):
 
     def renew(self, connection: Connection, user_id: int, now: Instant) -> list[str]:
         """Make new codes in place of all there were, and return them."""
-
-    def forget(self, connection: Connection, user_id: int) -> None:
-        """Forget all codes."""
 
 
 @dataclass(frozen=True, slots=True)

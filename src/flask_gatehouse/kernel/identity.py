@@ -19,6 +19,8 @@ HAS = "has"
 IS = "is"
 """Kinds of proof. What the host app vouches for (`login_user`, method `app`) counts as `knows`; that an authenticator
 itself made sure of its user, by a fingerprint or a PIN that never leaves it, counts as `is`."""
+FACTORS = frozenset({KNOWS, HAS, IS})
+AAL2 = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,27 @@ def renewed(proofs: tuple[Proof, ...], proof: Proof) -> tuple[Proof, ...]:
 def assurance(proofs: tuple[Proof, ...]) -> int:
     """Return the authenticator assurance level (1 or 2) that these proofs give; 0 without any.
 
-    Two factors means two *kinds*: two passwords stay at level 1 (NIST SP 800-63B 2.2.1).
+    Two factors means two *kinds*: two passwords stay at level 1 (NIST SP 800-63B 2.2.1). A kind that is no factor, such
+    as that of a recovery code, counts for nothing.
     """
-    return min(len({proof.kind for proof in proofs}), 2)
+    return min(len({proof.kind for proof in proofs} & FACTORS), AAL2)
+
+
+class Withheld(NamedTuple):
+    """What a user holds and may not use in this session, because it demands more assurance than the proofs give.
+
+    Attributes:
+        is_admin: whether the role `admin` is among the roles.
+        is_all: whether a factor is demanded of the user, so that nothing counts but where one is enrolled or proven.
+    """
+
+    roles: frozenset[str] = frozenset()
+    permissions: frozenset[str] = frozenset()
+    is_admin: bool = False
+    is_all: bool = False
+
+
+NOTHING = Withheld()
 
 
 class Identity(NamedTuple):
@@ -56,13 +76,14 @@ class Identity(NamedTuple):
 
     Attributes:
         user_id: the row of `gatehouse_user`.
-        roles: sorted names of the roles held now.
+        roles: sorted names of the roles that count now.
         permissions: what those roles allow; `is_admin` means all of them.
         proofs: authenticators that succeeded in this session, oldest first.
         proven_at: the instant of the newest proof (0: none).
         granted_until: earliest end of a grant counted here; afterwards it must be read anew.
         session_id: public id of the session, `""` outside one.
         scheme: how the request showed who it is (`session`).
+        withheld: what would count besides, had two factors been proven.
     """
 
     user_id: int
@@ -76,10 +97,25 @@ class Identity(NamedTuple):
     granted_until: Instant
     session_id: str
     scheme: str
+    withheld: Withheld = NOTHING
 
     def holds(self, permission: str) -> bool:
-        """Tell whether the permission is held by role; object rules are the policy's business."""
-        return self.is_admin or permission in self.permissions
+        """Tell whether the permission is held by role and counts; object rules are the policy's business."""
+        if self.is_admin:
+            return permission not in self.withheld.permissions
+        return permission in self.permissions
+
+    def at_aal2(self) -> Identity:
+        """Return who this would be had two factors been proven."""
+        held = self.withheld
+        if held is NOTHING:
+            return self
+        return self._replace(
+            roles=tuple(sorted({*self.roles, *held.roles})),
+            permissions=self.permissions | held.permissions,
+            is_admin=self.is_admin or held.is_admin,
+            withheld=NOTHING,
+        )
 
 
 @dataclass(frozen=True, slots=True)

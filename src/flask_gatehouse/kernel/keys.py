@@ -67,6 +67,11 @@ class KeyRing:
         matches = [hmac.compare_digest(made, mac) for made in self.macs(purpose, data)]
         return any(matches)
 
+    def maker(self, purpose: str, data: bytes, mac: bytes) -> str:
+        """Return the id of the secret that made a MAC, `""` where none that is set did; timed as `verify`."""
+        matches = [hmac.compare_digest(made, mac) for made in self.macs(purpose, data)]
+        return next((key_id for key_id, is_made in zip(self.ids(), matches, strict=True) if is_made), "")
+
     def digest(self, purpose: str, text: str) -> str:
         """Return a keyed digest that hides the text, 32 hex characters long."""
         return self.mac(purpose, text.encode("utf-8", "surrogatepass")).hex()[:32]

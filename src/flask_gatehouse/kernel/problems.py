@@ -32,6 +32,8 @@ LONGEST: Mapping[str, tuple[timedelta, str]] = {
     "fresh": (HOUR, "1h"),
 }
 """Lifetimes beyond which a session or a proof says little (NIST SP 800-63B 2.1.3, 2.2.3; ASVS V7.3.1, V7.3.2)."""
+FACTORS = frozenset({"totp", "passkeys"})
+"""Features that offer a second factor."""
 FRESH_ONE = "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
 
 
@@ -203,6 +205,9 @@ def doubts(settings: Settings, *, relaxed: bool) -> Iterator[Problem]:
     if settings.mail_url.is_readable:
         text = "mail with links that open accounts leaves this machine without TLS: remove starttls=never"
         yield Problem(f"{PREFIX}MAIL_URL", text)
+    if settings.admin_factor == "demanded" and not FACTORS & {*settings.features}:
+        text = "no feature offers the second factor that administrators must prove: add totp to GATEHOUSE_FEATURES"
+        yield Problem(f"{PREFIX}ADMIN_FACTOR", text)
     if settings.first_user_admin and not relaxed:
         text = "made for the demo: remove it, and run gatehouse init --admin NAME"
         yield Problem(f"{PREFIX}FIRST_USER_ADMIN", text)

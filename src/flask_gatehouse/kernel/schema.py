@@ -34,7 +34,7 @@ from .errors import SchemaOutdatedError, SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-REVISION = "0005"
+REVISION = "0006"
 VERSION_TABLE = "gatehouse_version"
 PREFIX = "gatehouse_"
 
@@ -69,6 +69,7 @@ user = Table(
     Column("state", String(16), nullable=False, default=ACTIVE),
     Column("epoch", Integer, nullable=False, default=0),
     Column("created_at", BigInteger, nullable=False),
+    Column("aal", Integer, nullable=False, server_default="1"),
     Column("email_key", String(254)),
     Column("must_verify", Boolean, nullable=False, default=False, server_default=false()),
     Index("ix_gatehouse_user_email_key", "email_key", unique=True),
@@ -123,7 +124,8 @@ role = Table(
     metadata,
     Column("name", String(80), primary_key=True),
     Column("created_at", BigInteger, nullable=False),
-    comment="roles made at run time; those declared in code live there only",
+    Column("aal", Integer, nullable=False, server_default="1"),
+    comment="roles made at run time, and what assurance each demands; those declared in code live there only",
 )
 
 role_permission = Table(

@@ -60,9 +60,15 @@ class Sealer:
             msg = f"what secret {sealed.key_id} sealed for {self._purpose} of {owner} was changed or is another's"
             raise LostKeyError(msg) from error
 
-    def is_present(self, sealed: Sealed) -> bool:
-        """Tell whether the present secret sealed it, so that no older one is needed for it."""
-        return sealed.key_id == self._keys.ids()[0]
+    @property
+    def present_id(self) -> str:
+        """What names the present secret: for what it sealed no older one is needed."""
+        return self._keys.ids()[0]
+
+    @property
+    def known_ids(self) -> tuple[str, ...]:
+        """What names the secrets that are set, the present one first."""
+        return self._keys.ids()
 
     def _bound(self, owner: str) -> bytes:
         return f"{self._purpose}:{owner}".encode()

@@ -118,6 +118,13 @@ class Settings:
     admin_idle: timedelta = _setting(
         parsing.duration, timedelta(minutes=30), "`SESSION_IDLE` of administrators.", strict=timedelta(minutes=15)
     )
+    admin_factor: str = _setting(
+        parsing.one_of("asked", "demanded"),
+        "asked",
+        "`asked`: administrators without a second factor are asked to enrol one; `demanded`: the role `admin` counts "
+        "only in a session in which two factors were proven.",
+        strict="demanded",
+    )
     fresh: timedelta = _setting(
         parsing.duration,
         timedelta(minutes=10),

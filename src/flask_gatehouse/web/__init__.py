@@ -10,7 +10,7 @@ from flask_gatehouse.kernel.clock import as_text
 
 from . import account, admin, admin_audit, admin_roles, admin_sessions, login, mailed, passkeys, second_factors
 from .browsers import browser_name
-from .shown import BIGGEST_ID
+from .shown import BIGGEST_ID, asks_factor
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -76,8 +76,11 @@ ADMIN_ACTIONS: tuple[tuple[str, str, RouteCallable], ...] = (
     (f"{USER}/grant", "admin_grant", admin.grant),
     (f"{USER}/withdraw", "admin_withdraw", admin.withdraw),
     (f"{USER}/end-sessions", "admin_end_sessions", admin.end_sessions),
+    (f"{USER}/reset-factors", "admin_reset_factors", admin.reset_factors),
+    (f"{USER}/demand-factor", "admin_demand_factor", admin.demand_factor),
     ("/roles", "admin_create_role", admin_roles.create),
     (f"{ROLE}/edit", "admin_edit_role", admin_roles.edit),
+    (f"{ROLE}/demand-factor", "admin_demand_factor_of_role", admin_roles.demand_factor),
     (f"{ROLE}/delete", "admin_delete_role", admin_roles.delete),
     ("/sessions/<public_id>/end", "admin_end_session", admin_sessions.end_session),
     ("/audit/verify", "admin_audit_verify", admin_audit.verify),
@@ -124,4 +127,5 @@ def blueprint(settings: Settings) -> Blueprint:
         made.add_url_rule(url, endpoint, view, methods=["POST"])
     made.add_app_template_filter(as_text, "gatehouse_time")
     made.add_app_template_filter(browser_name, "gatehouse_browser")
+    made.add_app_template_global(asks_factor, "gatehouse_asks_factor")
     return made

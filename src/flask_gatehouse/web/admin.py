@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flask import flash, request, url_for
 
 from flask_gatehouse.domain import devices, users
-from flask_gatehouse.flows import administer, standing
+from flask_gatehouse.flows import administer, seeds, standing
 from flask_gatehouse.flows import overview as flow
 from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.flows.outcomes import Refusal, Refused
@@ -38,6 +38,8 @@ FORMS: dict[str, type[GatehouseForm]] = {
     "grant": console_forms.GrantForm,
     "withdraw": console_forms.WithdrawForm,
     "end_sessions": console_forms.TakingForm,
+    "reset_factors": console_forms.TakingForm,
+    "demand_factor": console_forms.DemandForm,
 }
 
 
@@ -102,11 +104,21 @@ def _context(user_id: int, acted: str = "", form: GatehouseForm | None = None) -
             "grants": grants,
             "browsers": devices.of_user(connection, user_id),
             "all_roles": list(held.roles.all(connection)),
+            "factors": seeds.enrolled_of(held, connection, user_id),
+            "offers_factor": seeds.offers_factor(held),
             "sessions": held.sessions.live_of_user(connection, user_id, now, is_admin=is_admin),
             "entries": None if entries is None else [full_entry(entry, user_id) for entry in entries],
-            "forms": {name: form if form and name == acted else made() for name, made in FORMS.items()},
+            "forms": _forms(user, acted, form),
             "acted": acted,
         }
+
+
+def _forms(user: UserRecord, acted: str, form: GatehouseForm | None) -> dict[str, GatehouseForm]:
+    """Return every action's form: the one that was sent as it came."""
+    found = {name: form if form and name == acted else made() for name, made in FORMS.items()}
+    if acted != "demand_factor":
+        found["demand_factor"].demanded.data = user.aal > 1
+    return found
 
 
 def _run(
@@ -178,6 +190,23 @@ def end_sessions(user_id: int) -> ResponseReturnValue:
         return "1 session ended." if ended == 1 else f"{ended} sessions ended."
 
     return _run("end_sessions", user_id, lambda act, _: administer.end_sessions(services(), act, user_id), told)
+
+
+@requires("users:factors", fresh=True)
+def reset_factors(user_id: int) -> ResponseReturnValue:
+    """Remove all second factors of a user who has lost them."""
+    told = _told("Reset: the password alone logs in until another factor is enrolled. All sessions have ended.")
+    return _run("reset_factors", user_id, lambda act, _: administer.reset_factors(services(), act, user_id), told)
+
+
+@requires("users:factors", fresh=True)
+def demand_factor(user_id: int) -> ResponseReturnValue:
+    """Demand a second factor of a user, or no longer."""
+
+    def flow(act: Act, form: console_forms.DemandForm) -> UserRecord | Refused:
+        return administer.demand_factor(services(), act, user_id, is_demanded=form.demanded.data)
+
+    return _run("demand_factor", user_id, flow, _told("Saved; it counts from the next request on."))
 
 
 def _told(text: str) -> Callable[[UserRecord | int], str]:

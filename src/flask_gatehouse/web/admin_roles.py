@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import flash, request, url_for
 
-from flask_gatehouse.flows import edit_roles
+from flask_gatehouse.flows import edit_roles, seeds
 from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.http.context import here, services, wired
@@ -41,7 +41,9 @@ def create() -> ResponseReturnValue:
     if not form.validate():
         return invalid(form, "admin_roles.html", **_list_context(form))
     act, asked = _act(form.reason.data), asked_roles()
-    outcome = edit_roles.create(services(), act, form.role.data, form.permission.data, asked)
+    outcome = edit_roles.create(
+        services(), act, form.role.data, form.permission.data, asked, is_factor_demanded=form.demanded.data
+    )
     if isinstance(outcome, Refused):
         return refused(outcome, "admin_roles.html", **_list_context(form), form=form)
     flash(f"The role {outcome} was made.", "success")
@@ -71,6 +73,20 @@ def edit(name: str) -> ResponseReturnValue:
     outcome = edit_roles.change(services(), act, name, form.permission.data, form.seen.data)
     if isinstance(outcome, Refused):
         return _refuse(outcome, _context(name, form.permission.data, edit=form), form)
+    flash("Saved; it counts from the next request on.", "success")
+    return done(_url(outcome))
+
+
+@requires("roles:edit", fresh=True)
+def demand_factor(name: str) -> ResponseReturnValue:
+    """Let a role count only once two factors have been proven, or without."""
+    form = console_forms.DemandForm.of_request()
+    if not form.validate():
+        context = _context(name, None, demand=form)
+        return invalid(form, "admin_role.html", **context) if context else _unknown()
+    outcome = edit_roles.demand_factor(services(), _act(form.reason.data), name, is_demanded=form.demanded.data)
+    if isinstance(outcome, Refused):
+        return _refuse(outcome, _context(name, None, demand=form), form)
     flash("Saved; it counts from the next request on.", "success")
     return done(_url(outcome))
 
@@ -111,10 +127,12 @@ def _unknown() -> ResponseReturnValue:
 def _list_context(form: console_forms.NewRoleForm) -> dict[str, Any]:
     held, identity = services(), present_identity()
     with held.reading() as connection:
-        found = held.roles.all(connection)
+        found, demands = held.roles.all(connection), edit_roles.demands_of(held, connection)
     rows = [(name, edit_roles.source_of(held, name), permissions) for name, permissions in found.items()]
     permissions = _meanings(())
-    return _asked(identity) | {"roles": rows, "permissions": permissions, "new": form, "can_stand_in_url": _is_segment}
+    shown = _asked(identity) | {"roles": rows, "permissions": permissions, "new": form, "can_stand_in_url": _is_segment}
+    shown |= {"demands": demands, "offers_factor": seeds.offers_factor(held)}
+    return shown
 
 
 def _context(
@@ -124,6 +142,7 @@ def _context(
     after: int = 0,
     edit: console_forms.EditRoleForm | None = None,
     drop: console_forms.DeleteRoleForm | None = None,
+    demand: console_forms.DemandForm | None = None,
 ) -> dict[str, Any] | None:
     """Return what the page of one role shows; None: there is no such role."""
     held, identity = services(), present_identity()
@@ -144,10 +163,18 @@ def _context(
         "hindrance": edit_roles.hindrance(held, _act(), name) if is_stored else None,
         "edit": edit or console_forms.EditRoleForm(),
         "drop": drop or console_forms.DeleteRoleForm(),
-        "acted": "edit" if edit else "delete" if drop else "",
+        "demand": demand or _demand_form(role),
+        "offers_factor": seeds.offers_factor(held),
+        "acted": "edit" if edit else "delete" if drop else "demand" if demand else "",
         "is_stored": is_stored,
         "query": _query(role, chosen),
     }
+
+
+def _demand_form(role: RoleShown) -> console_forms.DemandForm:
+    form = console_forms.DemandForm()
+    form.demanded.data = role.aal > 1
+    return form
 
 
 def _query(role: RoleShown, chosen: frozenset[str] | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from wtforms import BooleanField
 from wtforms.validators import InputRequired, StopValidation, ValidationError
 
 from flask_gatehouse.domain.audit import KINDS, address_of
@@ -101,6 +102,12 @@ class TakingForm(GatehouseForm):
     reason = Line("Reason", [InputRequired("Give a reason: it is recorded in the audit log.")], render_kw=PLAIN)
 
 
+class DemandForm(TakingForm):
+    """`…/demand-factor`, of a user or a role."""
+
+    demanded = BooleanField("Demand a second factor")
+
+
 class GrantForm(ReasonForm):
     """`…/grant`."""
 
@@ -119,6 +126,7 @@ class NewRoleForm(ReasonForm):
 
     role = Line("Name", [InputRequired(MISSING)], render_kw=PLAIN)
     permission = Many("Permissions")
+    demanded = BooleanField("Demand a second factor")
 
 
 class EditRoleForm(ReasonForm):

@@ -21,7 +21,7 @@ from flask_gatehouse.flows import (
 from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, MustReplace, Refusal, Refused, refused_value
 from flask_gatehouse.http.context import here, services
 from flask_gatehouse.http.flask_login import establish, hold_pending, leave, renew
-from flask_gatehouse.http.labels import login_required, public
+from flask_gatehouse.http.labels import for_proving, public
 from flask_gatehouse.http.origin import is_direct_loopback, next_target
 from flask_gatehouse.http.respond import done, invalid, message, page, refused
 
@@ -198,7 +198,7 @@ def log_out() -> ResponseReturnValue:
     return done(next_target(url_for("gatehouse.login")))
 
 
-@login_required
+@for_proving
 def reauthenticate() -> ResponseReturnValue:
     """Prove the password again; the session goes on under a new id."""
     form = factor_forms.ReauthenticateForm.of_request()

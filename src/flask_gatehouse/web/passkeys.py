@@ -11,7 +11,7 @@ from flask_gatehouse.flows import ceremonies, passkeys
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.http.context import here, services
 from flask_gatehouse.http.flask_login import renew
-from flask_gatehouse.http.labels import fresh_login_required, public, step_up_required
+from flask_gatehouse.http.labels import for_proving, fresh_login_required, public, step_up_required
 from flask_gatehouse.http.origin import next_target
 from flask_gatehouse.http.respond import data, done, invalid, message, page, refused
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
 
+@for_proving
 @fresh_login_required
 @step_up_required(within=FACTOR_CHANGE)
 def passkeys_page() -> ResponseReturnValue:
@@ -75,7 +76,7 @@ def rename_passkey(passkey_id: int) -> ResponseReturnValue:
 
 
 @fresh_login_required
-@step_up_required(within=FACTOR_CHANGE)
+@step_up_required(within=FACTOR_CHANGE, aal=2)
 def remove_passkey(passkey_id: int) -> ResponseReturnValue:
     """Remove a passkey."""
     state = here()

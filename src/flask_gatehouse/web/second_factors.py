@@ -13,7 +13,7 @@ from flask_gatehouse.flows import ceremonies, enrol, seeds
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.http.context import here, services
 from flask_gatehouse.http.flask_login import renew
-from flask_gatehouse.http.labels import fresh_login_required, login_required, step_up_required
+from flask_gatehouse.http.labels import for_proving, fresh_login_required, step_up_required
 from flask_gatehouse.http.origin import next_target
 from flask_gatehouse.http.respond import done, invalid, message, page, refused, wants_program
 
@@ -29,7 +29,7 @@ FACTOR_CHANGE = timedelta(minutes=5)
 """A change of factors asks for a proof of the last five minutes, however long `GATEHOUSE_FRESH` is."""
 
 
-@login_required
+@for_proving
 def security() -> ResponseReturnValue:
     """Show what protects the account; who may come from a route that demands a second factor is told so."""
     user_id, held = present_identity().user_id, services()
@@ -56,6 +56,7 @@ def shown(offer: Offer | None) -> dict[str, Any]:
     return {"offer": offer, "groups": groups}
 
 
+@for_proving
 @fresh_login_required
 @step_up_required(within=FACTOR_CHANGE)
 def totp_page() -> ResponseReturnValue:
@@ -97,7 +98,7 @@ def _missing() -> ResponseReturnValue:
 
 
 @fresh_login_required
-@step_up_required(within=FACTOR_CHANGE)
+@step_up_required(within=FACTOR_CHANGE, aal=2)
 def remove_totp() -> ResponseReturnValue:
     """Remove the authenticator app."""
     state = here()
@@ -110,7 +111,7 @@ def remove_totp() -> ResponseReturnValue:
 
 
 @fresh_login_required
-@step_up_required(within=FACTOR_CHANGE)
+@step_up_required(within=FACTOR_CHANGE, aal=2)
 def make_codes() -> ResponseReturnValue:
     """Make new recovery codes; they are shown once."""
     outcome = enrol.renew_codes(services(), present_identity(), here().source)

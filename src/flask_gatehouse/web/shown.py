@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from flask_gatehouse.domain.audit import KINDS
 from flask_gatehouse.domain.passwords.rules import GUIDANCE
+from flask_gatehouse.flows import seeds
 from flask_gatehouse.http.context import here, services
-from flask_gatehouse.kernel.identity import Identity
+from flask_gatehouse.kernel.identity import AAL2, Identity, assurance
 
 if TYPE_CHECKING:
     from flask_wtf import FlaskForm
@@ -51,6 +52,17 @@ def errors_in_words(form: FlaskForm) -> str:
 def present_identity() -> Identity:
     """Return who is asking, on a page whose label demands a login."""
     return cast("Identity", here().identity)
+
+
+def asks_factor() -> bool:
+    """Tell whether the administrator who looks at a page is to be asked to enrol a second factor."""
+    identity, held = here().identity, services()
+    if identity is None or not identity.is_admin or assurance(identity.proofs) >= AAL2:
+        return False
+    if not seeds.offers_factor(held):
+        return False
+    with held.reading() as connection:
+        return not seeds.has_factor(held, connection, identity.user_id)
 
 
 def password_help() -> dict[str, Any]:

@@ -7,6 +7,7 @@ alarm about a copied passkey.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
-from flask_gatehouse.kernel.errors import LostKeyError
+from flask_gatehouse.kernel.feature import Resealed
 from flask_gatehouse.kernel.identity import HAS, Proof
 
 from . import passkey_challenges, passkey_rows
@@ -59,6 +60,7 @@ PATIENCE_MILLISECONDS = 300_000
 """How long a browser waits for its user; five minutes is what WebAuthn recommends (section 15.1)."""
 CREDENTIAL_ID_MAX, PUBLIC_KEY_MAX = 1023, 2048
 RSA_BYTES_MIN = 256
+READ_AT_ONCE = 500
 ATTESTED = frozenset({AttestationFormat.NONE, AttestationFormat.PACKED})
 """Forms of attestation that are read: none is asked for, and an authenticator may vouch for itself."""
 
@@ -93,6 +95,10 @@ class Passkeys:
     def verify(self, _connection: Connection, _user_id: int, _answer: str, _now: Instant) -> Proof | None:
         """Prove nothing: an answer without its challenge says nothing. See `check`."""
         return None
+
+    def forget(self, connection: Connection, user_id: int) -> bool:
+        """Forget all passkeys of the user; False when there were none."""
+        return passkey_rows.forget_all(connection, user_id) > 0
 
     # -- asking -------------------------------------------------------------------------------------------------
 
@@ -203,28 +209,46 @@ class Passkeys:
 
     # -- the rows' MACs -----------------------------------------------------------------------------------------
 
-    def reseal(self, connection: Connection, *, after: int = 0, limit: int = 100) -> int:
+    def old_seals(self, connection: Connection) -> dict[str, int]:
+        """Return how many rows bear the MAC of each secret but the present one, by its id; `""`: of none that is set.
+
+        Every row is read: what a MAC was made with stands nowhere.
+        """
+        found: Counter[str] = Counter()
+        after = 0
+        while rows := passkey_rows.some(connection, after=after, limit=READ_AT_ONCE):
+            found.update(self._key_id_of(one) for one in rows)
+            after = rows[-1].id
+        return {key_id: count for key_id, count in found.items() if key_id != self._keys.ids()[0]}
+
+    def reseal(self, connection: Connection, *, after: int = 0, limit: int = 500) -> Resealed:
         """Renew MACs that older secrets made, some at a time.
 
-        Returns:
-            The last id looked at, to go on after; 0 at the end.
+        Args:
+            connection: the flow's transaction.
+            after: the last passkey's id of the batch before.
+            limit: look at so many at most.
 
-        Raises:
-            LostKeyError: a secret is not set any more, or a row was changed; the message names the user.
+        Returns:
+            What was done. Lost is a row whose secret is not set any more, or that somebody changed.
         """
         rows = passkey_rows.some(connection, after=after, limit=limit)
+        number, lost, present_id = 0, [], self._keys.ids()[0]
         for one in rows:
-            mac = self._mac_of(one)
-            if mac is None:
-                msg = f"passkey {one.id} of user {one.user_id} bears no MAC of a secret that is set"
-                raise LostKeyError(msg)
-            passkey_rows.renew_mac(connection, one, mac)
-        return rows[-1].id if len(rows) == limit else 0
+            key_id = self._key_id_of(one)
+            if not key_id:
+                lost.append((one.user_id, key_id))
+            elif key_id != present_id:
+                number += passkey_rows.renew_mac(connection, one, self._keys.mac("passkey-row", _text_of(one)))
+        return Resealed(number, tuple(lost), rows[-1].id if len(rows) == limit else 0)
+
+    def _key_id_of(self, passkey: Passkey) -> str:
+        """Return the id of the secret that made a row's MAC; `""` where none that is set did."""
+        return self._keys.maker("passkey-row", _text_of(passkey), passkey.mac)
 
     def _mac_of(self, passkey: Passkey) -> bytes | None:
         """Return the MAC of a row under the present secret; None where no secret that is set made the one it bears."""
-        text = passkey_rows.covered(passkey.user_id, passkey.credential_id, passkey.public_key, passkey.handle)
-        return self._keys.mac("passkey-row", text) if self._keys.verify("passkey-row", text, passkey.mac) else None
+        return self._keys.mac("passkey-row", _text_of(passkey)) if self._key_id_of(passkey) else None
 
     # -- what came back, in detail ------------------------------------------------------------------------------
 
@@ -305,6 +329,10 @@ def _parsed_new(text: str) -> RegistrationCredential | None:
     except Exception:  # noqa: BLE001 - as above
         return None
     return found if form in ATTESTED and len(found.raw_id) <= CREDENTIAL_ID_MAX else None
+
+
+def _text_of(passkey: Passkey) -> bytes:
+    return passkey_rows.covered(passkey.user_id, passkey.credential_id, passkey.public_key, passkey.handle)
 
 
 def _transports(credential: RegistrationCredential) -> tuple[str, ...]:

@@ -174,10 +174,10 @@ def some(connection: Connection, *, after: int, limit: int) -> list[Passkey]:
     return [_row(row) for row in connection.execute(query)]
 
 
-def renew_mac(connection: Connection, one: Passkey, mac: bytes) -> None:
-    """Write the MAC of a row under the present secret, unless it changed meanwhile."""
+def renew_mac(connection: Connection, one: Passkey, mac: bytes) -> bool:
+    """Write the MAC of a row under the present secret; False where it changed meanwhile."""
     same = (passkey.c.id == one.id, passkey.c.mac == one.mac)
-    connection.execute(update(passkey).where(*same).values(mac=mac))
+    return connection.execute(update(passkey).where(*same).values(mac=mac)).rowcount == 1
 
 
 def rename(connection: Connection, user_id: int, passkey_id: int, name: str) -> bool:
@@ -195,7 +195,10 @@ def remove(connection: Connection, user_id: int, passkey_id: int) -> str | None:
 
 def forget_all(connection: Connection, user_id: int) -> int:
     """Forget all passkeys of a user; return how many."""
-    return connection.execute(delete(passkey).where(passkey.c.user_id == user_id)).rowcount
+    mine = passkey.c.user_id == user_id
+    locked = select(passkey.c.id).where(mine).order_by(passkey.c.id).with_for_update()
+    connection.execute(locked).all()  # in the order of `some`: a rotation of keys and this do not wait in a ring
+    return connection.execute(delete(passkey).where(mine)).rowcount
 
 
 def use(connection: Connection, shown: Shown, now: Instant) -> Doubt | None:

@@ -70,9 +70,9 @@ class RecoveryCodes:
         connection.execute(insert(recovery_code), rows)
         return [_in_groups(f"{slot}{code}") for slot, code in enumerate(made)]
 
-    def forget(self, connection: Connection, user_id: int) -> None:
-        """Forget all codes."""
-        connection.execute(delete(recovery_code).where(recovery_code.c.user_id == user_id))
+    def forget(self, connection: Connection, user_id: int) -> bool:
+        """Forget all codes, used ones too; False when there were none."""
+        return connection.execute(delete(recovery_code).where(recovery_code.c.user_id == user_id)).rowcount > 0
 
 
 def _in_groups(code: str) -> str:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import pyotp
 import segno
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
+from flask_gatehouse.kernel.errors import LostKeyError
+from flask_gatehouse.kernel.feature import Resealed
 from flask_gatehouse.kernel.identity import HAS, Proof
 from flask_gatehouse.kernel.schema import totp
 from flask_gatehouse.kernel.sealed import Sealed
@@ -95,7 +97,7 @@ class Totp:
         statement = insert_into(connection, totp).values(user_id=user_id, **values)
         connection.execute(statement.on_conflict_do_update(index_elements=[totp.c.user_id], set_=values))
 
-    def remove(self, connection: Connection, user_id: int) -> bool:
+    def forget(self, connection: Connection, user_id: int) -> bool:
         """Forget the seed; False when there was none."""
         return connection.execute(delete(totp).where(totp.c.user_id == user_id)).rowcount == 1
 
@@ -105,22 +107,31 @@ class Totp:
         row = connection.execute(query).one_or_none()
         return None if row is None else (row[0], row[1])
 
-    def reseal(self, connection: Connection, *, after: int = 0, limit: int = 100) -> int:
-        """Seal seeds of older secrets under the present one, some at a time.
+    def old_seals(self, connection: Connection) -> dict[str, int]:
+        """Return how many seeds each secret but the present one has sealed, by the secret's id."""
+        query = select(totp.c.key_id, func.count()).where(totp.c.key_id != self.sealer.present_id)
+        return {key_id: int(count) for key_id, count in connection.execute(query.group_by(totp.c.key_id))}
 
-        Returns:
-            The last user id looked at, to go on after; 0 at the end.
+    def reseal(self, connection: Connection, *, after: int = 0, limit: int = 500) -> Resealed:
+        """Seal seeds of older secrets under the present one, some at a time; what is done already is passed over.
 
-        Raises:
-            LostKeyError: a secret is not set any more; the message names the user.
+        Args:
+            connection: the flow's transaction.
+            after: the last user id of the batch before.
+            limit: at most so many.
         """
-        query = select(totp.c.user_id, totp.c.key_id, totp.c.sealed).where(totp.c.user_id > after)
-        rows = connection.execute(query.order_by(totp.c.user_id).limit(limit)).all()
+        query = select(totp.c.user_id, totp.c.key_id, totp.c.sealed)
+        due = query.where(totp.c.user_id > after, totp.c.key_id != self.sealer.present_id)
+        rows = connection.execute(due.order_by(totp.c.user_id).limit(limit)).all()
+        anew, lost = [], []
         for user_id, key_id, text in rows:
-            old = Sealed(key_id, bytes(text))
-            if self.sealer.is_present(old):
+            try:
+                new = self.sealer.seal(self.sealer.open(Sealed(key_id, bytes(text)), str(user_id)), str(user_id))
+            except LostKeyError:
+                lost.append((user_id, key_id))
                 continue
-            new = self.sealer.seal(self.sealer.open(old, str(user_id)), str(user_id))
-            mine = update(totp).where(totp.c.user_id == user_id, totp.c.sealed == text)
-            connection.execute(mine.values(key_id=new.key_id, sealed=new.text))
-        return rows[-1][0] if len(rows) == limit else 0
+            anew.append({"of_user": user_id, "before": text, "key_id": new.key_id, "sealed": new.text})
+        if anew:
+            mine = update(totp).where(totp.c.user_id == bindparam("of_user"), totp.c.sealed == bindparam("before"))
+            connection.execute(mine.values(key_id=bindparam("key_id"), sealed=bindparam("sealed")), anew)
+        return Resealed(len(anew), tuple(lost), rows[-1][0] if len(rows) == limit else 0)

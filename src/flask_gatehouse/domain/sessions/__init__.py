@@ -172,13 +172,14 @@ class Sessions:
             return Gone.REVOKED
         if not is_active:
             return Gone.CLOSED
-        if not self.life.is_live(row, identity.proven_at, now, is_admin=identity.is_admin):
+        is_admin = identity.is_admin or identity.withheld.is_admin  # its limits hold before it counts
+        if not self.life.is_live(row, identity.proven_at, now, is_admin=is_admin):
             return Gone.EXPIRED
         if agent is not None and row.agent != agent and self._is_other_browser(row.agent, agent):
             if self._protection == "strong":
                 return Gone.OTHER_BROWSER
             identity = identity._replace(proven_at=0)
-        idle = self.life.idle_of(row, is_admin=identity.is_admin)
+        idle = self.life.idle_of(row, is_admin=is_admin)
         return Session(row, identity, now - row.seen_at >= min(SEEN_AT_MOST, idle // 10))
 
     def _is_other_browser(self, issued_to: str, agent: str) -> bool:

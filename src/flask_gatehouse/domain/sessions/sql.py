@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import and_, bindparam, delete, insert, select, update
 
-from flask_gatehouse.kernel.identity import ADMIN, FOREVER, Identity, Proof
-from flask_gatehouse.kernel.schema import ACTIVE, grant, role_permission, session, user
+from flask_gatehouse.domain.policy import Demands
+from flask_gatehouse.kernel.identity import AAL2, ADMIN, FOREVER, NOTHING, Identity, Proof, Withheld, assurance
+from flask_gatehouse.kernel.schema import ACTIVE, grant, role, role_permission, session, user
 from flask_gatehouse.kernel.statements import Statement
 
 if TYPE_CHECKING:
@@ -24,8 +25,20 @@ PURGED_AT_ONCE = 100
 PURGED_EVERY = 8
 """New sessions between two looks for rows past their end."""
 KNOWN_RIGHTS = 4096
-JoinedRights = tuple[tuple[str, ...], frozenset[str], bool, int]
-"""Roles, permissions, whether `admin` is among them, and the earliest end of a grant."""
+
+
+class JoinedRights(NamedTuple):
+    """What the grants of a user allow at one level of assurance.
+
+    Attributes:
+        granted_until: earliest end of a grant.
+    """
+
+    roles: tuple[str, ...]
+    permissions: frozenset[str]
+    is_admin: bool
+    granted_until: Instant
+    withheld: Withheld = NOTHING
 
 
 class SessionRow(NamedTuple):
@@ -70,14 +83,15 @@ _ROW = (
     session.c.data,
 )
 _WIDTH = len(_ROW)
-_HELD = _WIDTH + 4
+_HELD = _WIDTH + 5
 
 _LIVE = (
-    select(*_ROW, user.c.username, user.c.email, user.c.state, user.c.epoch, grant.c.role, grant.c.until_at)
-    .add_columns(role_permission.c.permission)
+    select(*_ROW, user.c.username, user.c.email, user.c.state, user.c.epoch, user.c.aal)
+    .add_columns(grant.c.role, grant.c.until_at, role.c.aal, role_permission.c.permission)
     .select_from(
         session.join(user, user.c.id == session.c.user_id)
         .outerjoin(grant, grant.c.user_id == user.c.id)
+        .outerjoin(role, role.c.name == grant.c.role)
         .outerjoin(role_permission, role_permission.c.role == grant.c.role)
     )
     .where(session.c.digest == bindparam("digest"))
@@ -102,14 +116,23 @@ _EXPIRED = Statement(
 
 
 @lru_cache(maxsize=4096)
-def decode_proofs(text: str) -> tuple[tuple[Proof, ...], Instant]:
-    """Return proofs from their stored text, with the newest one's instant; frozen, so that equal texts share them."""
+def decode_proofs(text: str) -> tuple[tuple[Proof, ...], Instant, int]:
+    """Return proofs from their stored text, with the newest one's instant and the level that they give.
+
+    They are frozen, so that equal texts share them.
+    """
     proofs, newest = [], 0
     for item in text.split(",") if text else ():
         method, kind, at = item.split(":")
         proofs.append(Proof(method, int(at), kind))
         newest = max(newest, int(at))
-    return tuple(proofs), newest
+    return tuple(proofs), newest, assurance(tuple(proofs))
+
+
+def _all_withheld(proven: JoinedRights) -> JoinedRights:
+    """Return what is left to a user who owes a factor: a name, and that rights are there."""
+    withheld = Withheld(frozenset(proven.roles), proven.permissions, proven.is_admin, is_all=True)
+    return JoinedRights((), frozenset(), False, proven.granted_until, withheld)
 
 
 class SqlSessions:
@@ -118,12 +141,16 @@ class SqlSessions:
     Args:
         database: where they are.
         code_roles: role name → permissions, for roles declared in code; may grow while the app is built.
+        demands: what of it counts only at AAL2.
     """
 
-    def __init__(self, database: Database, code_roles: Mapping[str, frozenset[str]]) -> None:
+    def __init__(
+        self, database: Database, code_roles: Mapping[str, frozenset[str]], demands: Demands | None = None
+    ) -> None:
         self._code_roles = code_roles
         self._issued = count()
-        self._known_rights: dict[tuple[Any, ...], JoinedRights] = {}
+        self._demands = demands or Demands()
+        self._known_rights: dict[tuple[Any, ...], tuple[JoinedRights, JoinedRights]] = {}
         self._live = database.prepare(_LIVE)
         digest: ColumnElement[bytes] = bindparam("at_digest")
         self._touch = database.prepare(
@@ -138,49 +165,70 @@ class SqlSessions:
             return None
         first = rows[0]
         row = SessionRow._make(first[:_WIDTH])
-        username, email, state, user_epoch = first[_WIDTH:_HELD]
-        roles, permissions, is_admin, granted_until = self._rights(tuple([tuple(found[_HELD:]) for found in rows]), now)
-        proofs, proven_at = decode_proofs(row.proofs)
+        username, email, state, user_epoch, demanded = first[_WIDTH:_HELD]
+        proofs, proven_at, level = decode_proofs(row.proofs)
+        below, proven = self._rights(tuple([tuple(found[_HELD:]) for found in rows]), now)
+        rights = proven if level >= AAL2 else below if demanded < AAL2 else _all_withheld(proven)
         identity = Identity(
             row.user_id,
             username,
             email,
-            roles,
-            permissions,
-            is_admin,
+            rights.roles,
+            rights.permissions,
+            rights.is_admin,
             proofs,
             proven_at,
-            granted_until,
+            rights.granted_until,
             row.public_id,
             "session",
+            rights.withheld,
         )
         return row, identity, user_epoch, state == ACTIVE
 
-    def _rights(self, held: tuple[Any, ...], now: Instant) -> JoinedRights:
-        """Return what the joined grants allow; the same grants give the same frozen values, until one has an end."""
+    def _rights(self, held: tuple[Any, ...], now: Instant) -> tuple[JoinedRights, JoinedRights]:
+        """Return what the joined grants allow below AAL2, and at it.
+
+        The same grants give the same frozen values, until one has an end.
+        """
         found = self._known_rights.get(held)
         if found is None:
             found = self._read_rights(held, now)
-            if found[3] == FOREVER and all(until_at is None for _, until_at, _ in held):
+            if found[1].granted_until == FOREVER and all(until_at is None for _, until_at, _, _ in held):
                 if len(self._known_rights) >= KNOWN_RIGHTS:
                     self._known_rights.clear()
                 self._known_rights[held] = found
         return found
 
-    def _read_rights(self, held: tuple[Any, ...], now: Instant) -> JoinedRights:
-        roles: set[str] = set()
-        permissions: set[str] = set()
+    def _read_rights(self, held: tuple[Any, ...], now: Instant) -> tuple[JoinedRights, JoinedRights]:
+        roles: dict[str, set[str]] = {}
+        demanding: set[str] = set()
         granted_until = FOREVER
-        for name, until_at, permission in held:
+        for name, until_at, aal, permission in held:
             if name is None or (until_at is not None and until_at <= now):
                 continue
+            is_in_code = name in self._code_roles  # of a role in code its rows do not count
             if name not in roles:
-                roles.add(name)
-                permissions |= self._code_roles.get(name, frozenset())
+                roles[name] = set(self._code_roles.get(name, ()))
                 granted_until = min(granted_until, until_at or FOREVER)
-            if permission is not None and name not in self._code_roles:  # of a role in code its rows do not count
-                permissions.add(permission)
-        return tuple(sorted(roles)), frozenset(permissions), ADMIN in roles, granted_until
+                is_fixed = is_in_code or name == ADMIN
+                if self._demands.of_role(name) if is_fixed else aal == AAL2:
+                    demanding.add(name)
+            if permission is not None and not is_in_code:
+                roles[name].add(permission)
+        every = frozenset().union(*roles.values())
+        proven = JoinedRights(tuple(sorted(roles)), every, ADMIN in roles, granted_until)
+        return self._below(proven, roles, demanding), proven
+
+    def _below(self, proven: JoinedRights, roles: Mapping[str, set[str]], demanding: set[str]) -> JoinedRights:
+        """Return what counts of the rights below AAL2: not the roles that demand it, nor the permissions that do."""
+        counting = roles.keys() - demanding
+        is_admin = ADMIN in counting
+        permissions = frozenset().union(*(roles[name] for name in counting)) - self._demands.permissions
+        lost = (proven.permissions - permissions) | (self._demands.permissions if is_admin else frozenset())
+        if not demanding and not lost:
+            return proven
+        withheld = Withheld(frozenset(demanding), lost, proven.is_admin and not is_admin)
+        return JoinedRights(tuple(sorted(counting)), permissions, is_admin, proven.granted_until, withheld)
 
     def touch(self, digest: bytes, now: Instant) -> bool:
         """Write the last-seen time if the session still lives; never an upsert (rule 11)."""
