@@ -114,7 +114,7 @@ def test_v7_4_3_with_the_first_passkey_all_other_sessions_end_and_with_the_secon
     assert [detail["name"] for detail in home.details("factor.enrolled")] == ["my key", "another"]
 
 
-def test_63b_4_1_2_1_who_has_a_factor_and_did_not_prove_it_enrols_no_other(open_house):
+def test_63b_4_1_2_2_who_has_a_factor_and_did_not_prove_it_enrols_no_other(open_house):
     home = open_house(**ALL)
     user_id, mine = home.person("alice"), home.session().secret
     app_of(home, user_id)

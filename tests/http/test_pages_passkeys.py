@@ -9,6 +9,8 @@ from html import unescape
 import pytest
 
 from flask_gatehouse import SetupError, public
+from tests.http.people import problem
+from tests.support import phones
 from tests.support.authenticator import Authenticator
 from tests.support.people import PASSWORD, PROGRAM, logged_in, make_person, services_of, session_of, thief_of
 from tests.support.visitor import csrf_token, submit
@@ -191,7 +193,8 @@ def test_without_the_feature_there_is_nothing(make_app):
     assert client.get(PAGE).status_code == 404
     assert submit(client, PAGE, page="/account/security", passkey="{}").status_code == 404
     assert submit(client, f"{PAGE}/1/rename", page="/account/security", name="x").status_code == 404
-    assert submit(client, f"{PAGE}/1/remove", page="/account/security").status_code == 404
+    gone = submit(client, f"{PAGE}/1/remove", page="/account/security")
+    assert gone.location.startswith("/account/security")  # two factors come first, and she has none
     assert submit(client, "/login/passkey", page="/login", passkey="{}").status_code == 404
     assert client.get("/.well-known/passkey-endpoints").status_code == 404
     page = client.get("/login").get_data(as_text=True)
@@ -224,3 +227,18 @@ def test_an_app_with_a_well_known_address_of_its_own_is_told_to_remove_it(make_a
     app = make_app(lambda app, gate: app.get("/.well-known/change-password")(public(lambda: "mine")))
     with pytest.raises(SetupError, match="remove the app's own"):
         app.test_client().get("/")
+
+
+@pytest.mark.parametrize("headers", [{}, PROGRAM], ids=["page", "program"])
+def test_63b_4_1_2_2_who_has_an_app_and_did_not_show_it_is_asked_for_it_first(make_app, headers):
+    app = make_app(GATEHOUSE_FEATURES="passkeys,totp")
+    make_person(app, "alice")
+    client = logged_in(app, "alice")
+    seed = phones.enrol(services_of(app), 1)
+    for answer in (client.get(PAGE, headers=headers), submit(client, PAGE, page="/account", passkey="x")):
+        if headers and answer.status_code != 302:
+            assert (answer.status_code, problem(answer)["type"].rpartition("/")[2]) == (401, "step-up")
+        else:
+            assert answer.location.startswith("/reauthenticate")
+    assert submit(client, "/reauthenticate", code=phones.code_now(app, seed)).status_code == 303
+    assert enrol(client, Authenticator()).status_code == 303

@@ -29,6 +29,14 @@ PROVE_BOTH = "Prove your second factor first: log in anew, or type a code where 
 LONG_NAME = f"A name has 1 to {NAME_MAX} characters."
 
 
+def owes_proof(services: Services, identity: Identity) -> bool:
+    """Tell whether a factor is enrolled that this session has not shown: it adds no other (NIST SP 800-63B 4.1.2.1)."""
+    if assurance(identity.proofs) >= AAL2:
+        return False
+    with services.reading() as connection:
+        return bool(outstanding(connection, services.factors, identity.user_id))
+
+
 def offer(services: Services, identity: Identity) -> str:
     """Return what the browser is to make a passkey from, as JSON; `""` where no name of this site has any."""
     factor, party = ceremonies.passkeys_of(services), ceremonies.party_of(services)
@@ -68,7 +76,7 @@ def confirm(
         if len(passkey_rows.of_user(unit.connection, identity.user_id)) >= MOST:
             return refused_value("passkey", ENOUGH)
         is_first = not outstanding(unit.connection, services.factors, identity.user_id)
-        if not is_first and assurance(identity.proofs) < AAL2:  # the password alone adds none (SP 800-63B 4.1.2.1)
+        if not is_first and assurance(identity.proofs) < AAL2:
             return refused_value("factor", PROVE_BOTH)
         doubt = made if isinstance(made, Doubt) else _store(unit, identity, made, name)
         if doubt is not None:

@@ -13,7 +13,7 @@ from flask_gatehouse.http.context import here, services
 from flask_gatehouse.http.flask_login import renew
 from flask_gatehouse.http.labels import for_proving, fresh_login_required, public, step_up_required
 from flask_gatehouse.http.origin import next_target
-from flask_gatehouse.http.respond import data, done, invalid, message, page, refused
+from flask_gatehouse.http.respond import data, done, invalid, message, page, refused, stale
 
 from . import factor_forms, second_factors
 from .asking import asked
@@ -32,6 +32,8 @@ def passkeys_page() -> ResponseReturnValue:
     """Show one's own passkeys, and enrol one that the browser has made."""
     if ceremonies.passkeys_of(services()) is None:
         return _missing()
+    if passkeys.owes_proof(services(), present_identity()):
+        return stale()
     form, state = factor_forms.PasskeyForm.of_request(), here()
     if request.method != "POST":
         return page("passkeys.html", form=form, **_context())
