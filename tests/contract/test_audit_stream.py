@@ -130,6 +130,8 @@ def test_v16_5_2_a_log_that_fails_after_the_commit_breaks_no_login_and_hides_no_
     assert "OSError: no space left" in capsys.readouterr().err
 
 
-def test_without_anybody_listening_nothing_is_made(home, monkeypatch):
+def test_without_anybody_listening_nothing_is_made(home, monkeypatch, request):
+    stream.log.setLevel(logging.WARNING)  # whatever a program that another test ran has set up
+    request.addfinalizer(lambda: stream.log.setLevel(logging.NOTSET))
     monkeypatch.setattr(stream.log, "info", lambda *_, **__: pytest.fail("told"))
     home.record()

@@ -34,7 +34,8 @@ def add_routes(app, gate):
     app.extensions["cached"] = {}
     app.extensions["signals"] = []
     for signal in (flask_login.user_logged_in, flask_login.user_login_confirmed):
-        signal.connect(lambda sender, signal=signal, **_: sender.extensions["signals"].append(signal.name), weak=False)
+        told = app.extensions["signals"]
+        signal.connect(lambda _sender, signal=signal, told=told, **_: told.append(signal.name), sender=app, weak=False)
 
     @app.get("/inside")
     def inside():
