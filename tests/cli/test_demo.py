@@ -133,7 +133,11 @@ def test_an_address_that_is_not_ours_is_one_line(program):
 
 
 def test_ctrl_c_ends_it_quietly(run_server):
-    server = start(run_server)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell lets all ignore it
+    try:
+        server = start(run_server)
+    finally:
+        signal.signal(signal.SIGINT, before)
     os.kill(server.pid, signal.SIGINT)
     assert server._process.wait(10) == 0
     assert "Traceback" not in server.tail()
