@@ -12,7 +12,7 @@ from flask_gatehouse.domain import devices
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.sessions import Issued, Session
 from flask_gatehouse.domain.throttle import LOGIN, Noted
-from flask_gatehouse.flows import login, register, reset_password, revoke, second_step, step_up
+from flask_gatehouse.flows import failures, login, register, reset_password, revoke, second_step, step_up
 from flask_gatehouse.flows.outcomes import FactorDue, Refusal, Refused
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.identity import CLI, GUEST
@@ -270,9 +270,8 @@ def test_rule_28_a_hundred_thousand_failures_leave_at_most_802_rows(run_folder, 
         with services.unit() as unit:
             for step in range(1000):
                 who = f"name:{(number * 1000 + step) % 20_000}"
-                found = services.throttle.note(unit.connection, "login.failed", who, unit.now)
-                login._record_failure(unit, found, Event("login.failed", GUEST, outcome="refused"))
-                noted.append(found)
+                event = Event("login.failed", GUEST, outcome="refused")
+                noted.append(failures.record(services, unit, who, event))
     assert [noted.count(one) for one in (Noted.FIRST, Noted.OVERFLOWED)] == [100, 1]
     assert here.count(schema.event) == 101
     here.later(minutes=11)

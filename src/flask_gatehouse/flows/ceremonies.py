@@ -11,7 +11,7 @@ from flask_gatehouse.domain.factors.passkey_rows import Doubt
 from flask_gatehouse.domain.factors.relying_party import relying_party
 from flask_gatehouse.kernel.identity import HAS, IS, Proof, renewed
 
-from .seeds import PASSKEY
+from .seeds import PASSKEY, factor_of
 
 if TYPE_CHECKING:
     from flask_gatehouse.domain.factors.passkey import Passkeys
@@ -28,8 +28,7 @@ METHODS = frozenset({PASSKEY, VERIFIED})
 
 def passkeys_of(services: Services) -> Passkeys | None:
     """Return the factor `passkey`, None where the feature is off."""
-    found = next((factor for factor in services.factors if factor.method == PASSKEY), None)
-    return cast("Passkeys | None", found)
+    return cast("Passkeys | None", factor_of(services, PASSKEY))
 
 
 def party_of(services: Services) -> RelyingParty | None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from flask_gatehouse.domain import mail, throttle, users
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.mail import Letter
-from flask_gatehouse.kernel.identity import GUEST, SYSTEM, Source
+from flask_gatehouse.kernel.identity import GUEST, Source
 
+from . import failures
 from .outcomes import Refusal, Refused, refused
 
 if TYPE_CHECKING:
@@ -53,9 +54,6 @@ def _letter(found: UserRecord | None) -> Letter:
 def _record(services: Services, unit: Unit, found: UserRecord | None, name: str, source: Source) -> None:
     """Record the first in a window, and count the others (rule 28); by what was typed, so that all cost the same."""
     who = services.throttle.account_key(None, name)
-    noted = services.throttle.note(unit.connection, "password.forgotten", who, unit.now)
-    if noted is throttle.Noted.FIRST:
-        detail = {} if found else {"name_digest": services.throttle.name_digest(name)}
-        unit.record(Event("password.forgotten", GUEST, found.id if found else None, source, detail=detail))
-    elif noted is throttle.Noted.OVERFLOWED:
-        unit.record(Event("failures.overflowed", SYSTEM, outcome="refused"))
+    detail = {} if found else {"name_digest": services.throttle.name_digest(name)}
+    event = Event("password.forgotten", GUEST, found.id if found else None, source, detail=detail)
+    failures.record(services, unit, who, event)

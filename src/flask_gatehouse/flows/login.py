@@ -14,7 +14,7 @@ from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError, HashingBusyError
 from flask_gatehouse.kernel.identity import APP, GUEST, KNOWS, SYSTEM, Actor, Identity, Proof, Source
 
-from . import opening
+from . import failures, opening
 from .opening import Attempt as Attempt  # noqa: PLC0414 - part of this door
 from .outcomes import BUSY_WAIT_MICROS, FactorDue, MustReplace, Refusal, Refused, refused
 
@@ -141,17 +141,9 @@ def _digest_to_check(credential: Credential | None, charge: Charge, now: int) ->
 def _throttled(services: Services, charge: Charge, source: Source) -> Refused:
     if charge.is_first_refusal:
         with services.unit() as unit:
-            noted = services.throttle.note(unit.connection, "login.throttled", f"@{source.address}", unit.now)
-            _record_failure(unit, noted, Event("login.throttled", GUEST, source=source, outcome="refused"))
+            event = Event("login.throttled", GUEST, source=source, outcome="refused")
+            failures.record(services, unit, f"@{source.address}", event)
     return refused(Refusal.THROTTLED, wait=charge.wait)
-
-
-def _record_failure(unit: Unit, noted: throttle.Noted, event: Event) -> None:
-    """Record the first failure of a window, and once that more of all kinds follow (rule 28)."""
-    if noted is throttle.Noted.FIRST:
-        unit.record(event)
-    elif noted is throttle.Noted.OVERFLOWED:
-        unit.record(Event("failures.overflowed", SYSTEM, outcome="refused"))
 
 
 def tell_counted(services: Services) -> None:
@@ -207,8 +199,8 @@ def _failed(services: Services, unit: Unit, checked: _Checked, source: Source) -
     if found.device is not None and charge.lockout and charge.lockout.total >= throttle.WRONG_BEFORE_DEMOTED:
         devices.forget(unit.connection, found.device.id)
     who = services.throttle.account_key(user_id, found.name)
-    noted = services.throttle.note(unit.connection, "login.failed", who, unit.now)
-    _record_failure(unit, noted, Event("login.failed", GUEST, user_id, source, outcome="refused", detail=detail))
+    event = Event("login.failed", GUEST, user_id, source, outcome="refused", detail=detail)
+    noted = failures.record(services, unit, who, event)
     if charge.would_delay and noted in {throttle.Noted.FIRST, throttle.Noted.REPEATED}:
         unit.record(Event("login.delayed", GUEST, user_id, source, outcome="refused", detail=detail))
     if charge.lockout is not None and charge.lockout.is_told:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from flask_gatehouse.domain import devices, passwords, throttle, users
 from flask_gatehouse.domain.audit import Event
-from flask_gatehouse.domain.factors import passkey_rows
 from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.identity import Actor, Identity, Source
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from flask_gatehouse.domain.audit import Entry
     from flask_gatehouse.kernel.clock import Instant
 
+    from .seeds import EnrolledFactor
     from .services import Services
 
 EVENTS_AT_MOST = 10_000
@@ -47,7 +47,7 @@ def collect(services: Services, identity: Identity, source: Source) -> dict[str,
                 {"role": one.role, "granted_at": as_text(one.granted_at), "until": _text(one.until_at)}
                 for one in services.roles.grants_of(connection, user_id, now)
             ],
-            "second_factors": _factors(services, connection, user_id),
+            "second_factors": [_factor(one) for one in seeds.enrolled_of(services, connection, user_id)],
             "sessions": _sessions(services, connection, identity, now),
             "known_browsers": [
                 {"known_since": as_text(one.created_at), "last_login_at": as_text(one.seen_at)}
@@ -76,17 +76,10 @@ def _user(connection: Connection, identity: Identity) -> dict[str, Any]:
     }
 
 
-def _factors(services: Services, connection: Connection, user_id: int) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    totp, codes = seeds.totp_of(services), seeds.codes_of(services)
-    if totp and (times := totp.times(connection, user_id)):
-        found.append({"method": "totp", "enrolled_at": as_text(times[0]), "last_used_at": _text(times[1])})
-    for key in passkey_rows.of_user(connection, user_id):
-        used = {"enrolled_at": as_text(key.created_at), "last_used_at": _text(key.used_at)}
-        found.append({"method": "passkey", "name": key.name, **used})
-    if codes and (left := codes.left(connection, user_id)):
-        found.append({"method": "recovery_codes", "left": left})
-    return found
+def _factor(one: EnrolledFactor) -> dict[str, Any]:
+    told: dict[str, Any] = {"method": one.method, "name": one.name, "left": one.left}
+    told |= {"enrolled_at": _text(one.created_at), "last_used_at": _text(one.used_at)}
+    return {key: value for key, value in told.items() if value not in {None, ""}}
 
 
 def _sessions(services: Services, connection: Connection, identity: Identity, now: Instant) -> list[dict[str, Any]]:
@@ -118,14 +111,7 @@ def _events(services: Services, connection: Connection, user_id: int) -> list[di
 
 
 def _event(entry: Entry, user_id: int) -> dict[str, Any]:
-    told = {"at": _moment(entry.at), "event": entry.kind, "outcome": entry.outcome}
-    if entry.actor_id in {None, user_id}:
-        return {**told, "address": entry.address, "browser": entry.agent}
-    return {**told, "by": "an administrator"}
-
-
-def _moment(at: Instant) -> str | int:
-    try:
-        return as_text(at)
-    except (OverflowError, ValueError):  # somebody at the database's own prompt may have written any number
-        return at
+    told = {"at": as_text(entry.at), "event": entry.kind, "outcome": entry.outcome}
+    if entry.is_anothers_deed(user_id):
+        return {**told, "by": "an administrator"}
+    return {**told, "address": entry.address, "browser": entry.agent}

@@ -12,9 +12,9 @@ from flask_gatehouse.domain import devices, passwords, throttle
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.factors.passkey_challenges import LOGIN, Bound
 from flask_gatehouse.domain.factors.passkey_rows import Doubt
-from flask_gatehouse.kernel.identity import GUEST, SYSTEM
+from flask_gatehouse.kernel.identity import GUEST
 
-from . import ceremonies, opening
+from . import ceremonies, failures, opening
 from .outcomes import Refusal, Refused, refused
 
 if TYPE_CHECKING:
@@ -90,10 +90,6 @@ def _failed(services: Services, unit: Unit, doubt: Doubt, user_id: int | None, a
 
 
 def _note(services: Services, unit: Unit, event: Event) -> None:
-    """Record a failure, of a flood of them the first alone, and once that more follow (rule 28)."""
+    """Record a failure by whom it concerns, where that is known, else by where it came from."""
     who = f"@{event.source.address}" if event.user_id is None else services.throttle.account_key(event.user_id, "")
-    noted = services.throttle.note(unit.connection, event.kind, who, unit.now)
-    if noted is throttle.Noted.FIRST:
-        unit.record(event)
-    elif noted is throttle.Noted.OVERFLOWED:
-        unit.record(Event("failures.overflowed", SYSTEM, outcome="refused"))
+    failures.record(services, unit, who, event)

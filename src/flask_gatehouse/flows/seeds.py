@@ -75,10 +75,14 @@ class EnrolledFactor:
     name: str = ""
 
 
+def factor_of(services: Services, method: str) -> Factor | None:
+    """Return the factor of a method, None where the feature is off."""
+    return next((factor for factor in services.factors if factor.method == method), None)
+
+
 def totp_of(services: Services) -> SeedFactor | None:
     """Return the factor `totp`, None where the feature is off."""
-    found = next((factor for factor in services.factors if factor.method == TOTP), None)
-    return cast("SeedFactor | None", found)
+    return cast("SeedFactor | None", factor_of(services, TOTP))
 
 
 def sealed_of(services: Services) -> list[SealedFactor]:
@@ -88,8 +92,7 @@ def sealed_of(services: Services) -> list[SealedFactor]:
 
 def codes_of(services: Services) -> CodesFactor | None:
     """Return the recovery codes, None where the feature is off."""
-    found = next((factor for factor in services.factors if factor.method == RECOVERY_CODES), None)
-    return cast("CodesFactor | None", found)
+    return cast("CodesFactor | None", factor_of(services, RECOVERY_CODES))
 
 
 def offer_of(services: Services, factor: SeedFactor, seed: str, username: str) -> Offer:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask_gatehouse.domain import passwords, throttle
+from flask_gatehouse.domain import passwords
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.passwords.rules import GUIDANCE
 from flask_gatehouse.kernel.identity import SYSTEM
+
+from . import failures
 
 if TYPE_CHECKING:
     from .services import Services
@@ -28,7 +30,5 @@ def is_stolen(services: Services, password: str) -> bool:
     found = services.stolen_passwords.holds(passwords.normalised(password))
     if found is None:
         with services.unit() as unit:
-            noted = services.throttle.note(unit.connection, "password.unasked", "@list", unit.now)
-            if noted is throttle.Noted.FIRST:
-                unit.record(Event("password.unasked", SYSTEM, outcome="refused"))
+            failures.record(services, unit, "@list", Event("password.unasked", SYSTEM, outcome="refused"))
     return bool(found)

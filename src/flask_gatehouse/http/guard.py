@@ -98,7 +98,7 @@ class GuardLayer:
             self._fixed = {rule.rule: rule.endpoint for rule in rules if not rule.arguments}
             default = self._app.url_map.default_subdomain
             self._hashing = Map([rule.empty() for rule in rules], default_subdomain=default)
-        if (fixed := self._fixed.get(environ["PATH_INFO"])) is not None:
+        if (fixed := self._fixed.get(environ.get("PATH_INFO") or "")) is not None:
             return fixed
         try:
             found = self._hashing.bind_to_environ(environ).match(method="POST")

@@ -138,12 +138,7 @@ def _shown(facts: dict[str, object]) -> Iterator[tuple[str, str]]:
 
 def _value(name: str, value: object) -> str:
     """Return a fact as text; older rows hold the end of a grant as an instant."""
-    if name == "until" and type(value) is int:
-        try:
-            return as_text(value)
-        except (OverflowError, ValueError):
-            return str(value)
-    return str(value)
+    return as_text(value) if name == "until" and type(value) is int else str(value)
 
 
 def _network(text: str) -> str:

@@ -72,10 +72,10 @@ def password_help() -> dict[str, Any]:
 
 def own_entry(entry: Entry, user_id: int) -> ShownEntry:
     """Leave out where somebody else was when they acted on this account, and why they say they did."""
-    if entry.actor_id in {None, user_id}:
-        actor = "" if entry.actor_id == user_id or entry.actor == "guest" else entry.actor
-        return ShownEntry(entry.at, in_words(entry), actor, entry.address, entry.agent)
-    return ShownEntry(entry.at, in_words(entry), "an administrator", "", "")
+    if entry.is_anothers_deed(user_id):
+        return ShownEntry(entry.at, in_words(entry), "an administrator", "", "")
+    actor = "" if entry.actor_id == user_id or entry.actor == "guest" else entry.actor
+    return ShownEntry(entry.at, in_words(entry), actor, entry.address, entry.agent)
 
 
 def full_entry(entry: Entry, user_id: int) -> ShownEntry:

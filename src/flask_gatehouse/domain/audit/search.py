@@ -40,6 +40,10 @@ class Entry:
     session_id: str
     detail: str
 
+    def is_anothers_deed(self, user_id: int) -> bool:
+        """Tell whether another user did this to the account: where they were is not its owner's to know."""
+        return self.actor_id not in {None, user_id}
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
