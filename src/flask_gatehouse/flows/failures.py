@@ -1,0 +1,32 @@
+"""What of a failure is recorded, so that a flood leaves a bounded number of rows (rule 28). Called by other flows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.domain.throttle import Noted
+from flask_gatehouse.kernel.identity import SYSTEM
+
+if TYPE_CHECKING:
+    from .services import Services, Unit
+
+
+def record(services: Services, unit: Unit, who: str, event: Event) -> Noted:
+    """Record the first failure of a window, and once that more of all kinds follow; the others are counted.
+
+    Args:
+        services: the app's services.
+        unit: the flow's transaction; call it once in it, as `Throttle.note`.
+        who: an account key, or `@` and what the failure concerns, such as an address.
+        event: the failure.
+
+    Returns:
+        What was made of it.
+    """
+    noted = services.throttle.note(unit.connection, event.kind, who, unit.now)
+    if noted is Noted.FIRST:
+        unit.record(event)
+    elif noted is Noted.OVERFLOWED:
+        unit.record(Event("failures.overflowed", SYSTEM, outcome="refused"))
+    return noted
