@@ -1,7 +1,8 @@
 """`python -m benchmarks.logins`: how many logins a second, of what the cores could hash at the same cost.
 
-The limit is the same Argon2 in as many plain processes as there are cores. Limit and server take turns. The load shares
-the cores with the server; what it uses of them is measured and told.
+The limit is the same Argon2 in as many plain processes as there are cores: by the reference implementation, with which
+the peers hash, and by what Gatehouse hashes with. Limits and server take turns. The load shares the cores with the
+server; what it uses of them is measured and told.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from argon2 import PasswordHasher
@@ -35,6 +37,7 @@ from benchmarks.results import Chart, Result
 from benchmarks.served_app import SETTINGS
 from benchmarks.servers import CORES, Server, serving
 from flask_gatehouse import migrations
+from flask_gatehouse.domain.passwords.argon2id import Argon2id
 from flask_gatehouse.kernel.database import Database, open_engine
 
 COST = (19456, 2, 1)
@@ -67,17 +70,30 @@ class Turn:
         return self.done / self.seconds
 
 
-def _verify(digest: str, seconds: float) -> tuple[int, float, float]:
-    own, done, begun, cpu = hasher(), 0, time.perf_counter(), time.process_time()
+Verify = Callable[[str, bytes], bool]
+
+
+def reference() -> Verify:
+    """What the peers verify with."""
+    return hasher().verify
+
+
+def own() -> Verify:
+    """What Gatehouse verifies with."""
+    return Argon2id(COST).verify
+
+
+def _verify(made: Callable[[], Verify], digest: str, seconds: float) -> tuple[int, float, float]:
+    verify, done, begun, cpu = made(), 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - begun < seconds:
-        own.verify(digest, PASSWORD)
+        verify(digest, PASSWORD.encode())
         done += 1
     return done, time.perf_counter() - begun, time.process_time() - cpu
 
 
-def limit(pool: multiprocessing.pool.Pool, digest: str, seconds: float) -> Turn:
+def limit(pool: multiprocessing.pool.Pool, made: Callable[[], Verify], digest: str, seconds: float) -> Turn:
     """Hash in plain processes."""
-    found = pool.starmap(_verify, [(digest, seconds)] * CORES)
+    found = pool.starmap(_verify, [(made, digest, seconds)] * CORES)
     # Each by its own time: none of them waits for the last hash of another.
     rate = sum(done / spent for done, spent, _ in found)
     return Turn(
@@ -153,8 +169,16 @@ def town(folder: Path) -> Iterator[None]:
     yield
 
 
-def measure(console: Console, name: str, rounds: int, seconds: float) -> tuple[list[Turn], list[Turn]]:
-    """Limit and server in turn."""
+class Round(NamedTuple):
+    """The turns of one round."""
+
+    reference: Turn
+    own: Turn
+    server: Turn
+
+
+def measure(console: Console, name: str, rounds: int, seconds: float) -> list[Round]:
+    """Let both limits and the server take turns, each round in another order."""
     with ExitStack() as opened:
         folder = Path(opened.enter_context(TemporaryDirectory(prefix="bench-")))
         opened.enter_context(town(folder))
@@ -163,54 +187,62 @@ def measure(console: Console, name: str, rounds: int, seconds: float) -> tuple[l
         pool = opened.enter_context(multiprocessing.get_context("spawn").Pool(CORES))
         digest, users = hasher().hash(PASSWORD), Numbers()
         clients = [Client(connection, users) for connection in spread(server, CORES, CONNECTIONS)]
-        limit(pool, digest, 0.5)
-        logins(server, clients, 0.5)
-        found: tuple[list[Turn], list[Turn]] = [], []
-        with report.progress(console, f"{name}: limit and logins in turn", rounds) as tick:
+        turns: list[Callable[[float], Turn]] = [
+            lambda span: limit(pool, reference, digest, span),
+            lambda span: limit(pool, own, digest, span),
+            lambda span: logins(server, clients, span),
+        ]
+        for turn in turns:
+            turn(0.5)
+        found: list[Round] = []
+        with report.progress(console, f"{name}: limits and logins in turn", rounds) as tick:
             for number in range(rounds):
-                for which in (0, 1) if number % 2 else (1, 0):
-                    turn = logins(server, clients, seconds) if which else limit(pool, digest, seconds)
-                    found[which].append(turn)
+                order = [(number + step) % len(turns) for step in range(len(turns))]
+                taken = {which: turns[which](seconds) for which in order}
+                found.append(Round(*(taken[which] for which in range(len(turns)))))
                 tick()
         return found
 
 
-def line(name: str, limits: list[Turn], turns: list[Turn]) -> Part:
+def line(name: str, rounds: list[Round]) -> Part:
     """One server's line of the table; ratios are formed within a round."""
-    pairs = list(zip(limits, turns, strict=True))
-    raw = statistics.median(turn.rate / most.rate for most, turn in pairs)
-    load = statistics.median(turn.load_cpu / (turn.seconds * CORES) for turn in turns)
-    share = statistics.median(
-        turn.rate / most.rate / (1 - turn.load_cpu / (turn.seconds * CORES)) for most, turn in pairs
+    load = statistics.median(one.server.load_cpu / (one.server.seconds * CORES) for one in rounds)
+    left = [1 - one.server.load_cpu / (one.server.seconds * CORES) for one in rounds]
+    share, of_own = (
+        statistics.median(one.server.rate / one[which].rate / part for one, part in zip(rounds, left, strict=True))
+        for which in (0, 1)
     )
-    rest = statistics.median(1 - (most.cpu / most.done) / (turn.cpu / turn.done) for most, turn in pairs)
-    rates = [statistics.median(turn.rate for turn in some) for some in (limits, turns)]
-    cells = (*(f"{rate:.1f}" for rate in rates), f"{raw:.3f}", f"{load:.1%}", f"{share:.3f}", f"{rest:.1%}")
+    rest = statistics.median(1 - (one.own.cpu / one.own.done) / (one.server.cpu / one.server.done) for one in rounds)
+    rates = [statistics.median(one[which].rate for one in rounds) for which in range(3)]
+    cells = (*(f"{rate:.1f}" for rate in rates), f"{load:.1%}", f"{share:.3f}", f"{of_own:.3f}", f"{rest:.1%}")
     promises = [
         at_least(SPEED, f"{name}: logins over the limit, less what the load took,", share, 0.95),
         at_most(REST, f"{name}: share of a login's processor time that is no hash", rest, 0.05),
     ]
-    row = (name, *cells, str(sum(turn.busy for turn in turns)))
-    return Part([row], promises, [(f"{name}, Argon2 alone", rates[0]), (f"{name}, Gatehouse", rates[1])])
+    row = (name, *cells, str(sum(one.server.busy for one in rounds)))
+    names = ("Argon2 alone, the reference", "Argon2 alone, libsodium", "Gatehouse")
+    return Part([row], promises, [(f"{name}, {what}", rate) for what, rate in zip(names, rates, strict=True)])
 
 
 @turns_command(rounds=9, seconds=5.0)
 def main(*, rounds: int, seconds: float, server: tuple[str, ...], write: bool) -> None:
     """Measure logins a second over real server processes."""
     console = report.console()
-    found = gathered(server, lambda name: line(name, *measure(console, name, rounds, seconds)))
+    found = gathered(server, lambda name: line(name, measure(console, name, rounds, seconds)))
     result = Result(
         "logins",
         "Logins",
         f"Right passwords of {USERS:,} people from as many addresses, sent to {CORES} server processes, throttle on; "
-        f"beside it Argon2 alone in {CORES} processes.",
+        f"beside it Argon2 alone in {CORES} processes, by the reference implementation and by libsodium. The limit is "
+        "the reference, with which the peers hash.",
         (
             "server",
-            "Argon2 alone, a second",
+            "the reference alone, a second",
+            "libsodium alone, a second",
             "logins a second",
-            "part",
             "the load's share of the cores",
-            "part of what it left",
+            "part of the limit",
+            "part of libsodium's",
             "no hash",
             "told to come again",
         ),

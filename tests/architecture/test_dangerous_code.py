@@ -51,7 +51,7 @@ HOSTILE_TEXTS = tuple(
 
 # Every place that may use a primitive; all else asks the key ring or the hashing pool.
 CRYPTOGRAPHY = {
-    "argon2": ("domain/passwords/hashing.py",),
+    "argon2": ("domain/passwords/argon2id.py",),
     "hashlib": (
         "domain/audit/chain.py",
         "domain/audit/segments.py",
@@ -60,7 +60,13 @@ CRYPTOGRAPHY = {
         "http/guest.py",
         "kernel/keys.py",
     ),
-    "hmac": ("domain/factors/totp.py", "domain/passwords/hashing.py", "kernel/keys.py", "web/login.py"),
+    "hmac": (
+        "domain/factors/totp.py",
+        "domain/passwords/argon2id.py",
+        "domain/passwords/hashing.py",
+        "kernel/keys.py",
+        "web/login.py",
+    ),
     "itsdangerous": ("http/guest.py",),
     "secrets": (
         "domain/factors/recovery_codes.py",
@@ -70,6 +76,7 @@ CRYPTOGRAPHY = {
         "kernel/sealing.py",
     ),
     "cryptography": ("kernel/sealing.py",),
+    "nacl": ("domain/passwords/argon2id.py",),
     "ssl": ("domain/mail/transport.py",),
 }
 # Lists of stolen passwords hold SHA-1; nothing is protected by it.

@@ -486,6 +486,7 @@ CRYPTO = (
     "itsdangerous",
     "cryptography",
     "werkzeug.security",
+    "nacl",
     "webauthn",
     "jwt",
 )

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from argon2 import extract_parameters
-from argon2.low_level import Type
+from argon2 import PasswordHasher, Type, extract_parameters
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from werkzeug.security import generate_password_hash
 
 from flask_gatehouse.domain.passwords import hashing
+from flask_gatehouse.domain.passwords.argon2id import Argon2id
 from flask_gatehouse.domain.passwords.hashing import Hasher, HashingPool, Verdict, scheme_of
 from flask_gatehouse.kernel.errors import HashingBusyError
 
@@ -73,6 +75,36 @@ def test_texts_that_are_no_utf_8_are_wrong_and_no_fault_under_every_scheme():
 )
 def test_a_digest_of_no_known_scheme_is_wrong_and_no_fault(digest):
     assert hasher().verify(digest, WORD) is Verdict.WRONG
+
+
+@pytest.mark.parametrize("cost", [(8, 1, 1), (64, 3, 1), (16, 1, 2), (64, 2, 4)])
+@given(secret=st.binary(max_size=200), other=st.binary(max_size=200))
+@settings(max_examples=25)
+def test_v11_4_2_digests_are_those_of_the_reference_implementation(cost, secret, other):
+    memory, passes, lanes = cost
+    ours, reference = Argon2id(cost), PasswordHasher(passes, memory, lanes)
+    for digest in (ours.hash(secret), reference.hash(secret)):
+        assert reference.verify(digest, secret)
+        assert ours.verify(digest, secret)
+        assert not ours.is_outdated(digest)
+        assert ours.verify(digest, other) is (other == secret)
+
+
+@pytest.mark.parametrize(
+    "variant", [{"type": Type.I}, {"type": Type.D}, {"salt_len": 8}, {"hash_len": 16}, {"hash_len": 64}]
+)
+def test_v11_2_2_digests_of_other_argon2_verify_and_ask_for_their_renewal(variant):
+    digest = PasswordHasher(1, 8, 1, **variant).hash(WORD)
+    assert hasher().verify(digest, WORD) is Verdict.RIGHT_OUTDATED
+    assert hasher().verify(digest, "wrong") is Verdict.WRONG
+
+
+@pytest.mark.parametrize(
+    "spoilt", [("m=8", "m=7"), ("m=8", "m=0"), ("m=8", "m=08"), ("t=1", "t=0"), ("v=19", "v=16"), ("p=1", "p=0")]
+)
+def test_a_digest_whose_cost_was_written_over_is_wrong_and_no_fault(spoilt):
+    held = hasher()
+    assert held.verify(held.hash(WORD).replace(*spoilt), WORD) is Verdict.WRONG
 
 
 # --- older schemes and costs -------------------------------------------------------------------------------

@@ -14,12 +14,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
-from argon2 import PasswordHasher, Type
-from argon2.exceptions import HashingError, InvalidHashError, VerificationError
-from argon2.low_level import error_to_str
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from flask_gatehouse.kernel.errors import HashingBusyError
+
+from .argon2id import Argon2id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,8 +28,6 @@ WAIT_SECONDS = 5.0
 WAITING_PLACES = 2
 RESERVED_PLACES = 1
 NICENESS = 5
-_OUT_OF_MEMORY = -22
-"""`ARGON2_MEMORY_ALLOCATION_ERROR` of the library."""
 NO_MEMORY = "there is not enough memory to hash"
 _WERKZEUG = ("scrypt:", "pbkdf2:")
 _pools: WeakSet[HashingPool] = WeakSet()
@@ -167,8 +164,7 @@ class Hasher:
     """
 
     def __init__(self, cost: tuple[int, int, int], pool: HashingPool, pepper: str = "") -> None:
-        memory, passes, lanes = cost
-        self._argon2 = PasswordHasher(time_cost=passes, memory_cost=memory, parallelism=lanes, type=Type.ID)
+        self._argon2 = Argon2id(cost)
         self._pool = pool
         self._pepper = pepper.encode("utf-8", "surrogateescape")
         self._mark = f"pepper:{hashlib.sha256(b'gatehouse ' + self._pepper).hexdigest()[:8]}:" if pepper else ""
@@ -220,7 +216,7 @@ class Hasher:
     def _hash(self, value: str) -> str:
         try:
             return self._mark + self._argon2.hash(self._seasoned(value))
-        except HashingError as error:
+        except MemoryError as error:
             raise HashingBusyError(NO_MEMORY) from error
 
     def _seasoned(self, value: str) -> bytes:
@@ -246,10 +242,8 @@ class Hasher:
     def _matches(self, digest: str, raw: bytes) -> bool:
         try:
             return self._argon2.verify(digest, raw)
-        except (VerificationError, InvalidHashError) as error:
-            if str(error) == error_to_str(_OUT_OF_MEMORY):  # nothing was judged
-                raise HashingBusyError(NO_MEMORY) from error
-            return False
+        except MemoryError as error:  # nothing was judged
+            raise HashingBusyError(NO_MEMORY) from error
 
     def is_current(self, scheme: str) -> bool:
         """Tell whether a scheme, as `scheme_of` names it, is the one that new digests get."""
@@ -259,7 +253,7 @@ class Hasher:
         """Tell whether a digest has another scheme or cost than new ones get; hashes nothing."""
         if not digest.startswith(self._mark or "$argon2"):
             return True
-        return self._argon2.check_needs_rehash(digest.removeprefix(self._mark))
+        return self._argon2.is_outdated(digest.removeprefix(self._mark))
 
     def _dummy_digest(self) -> str:
         if self._dummy is None:
@@ -316,8 +310,6 @@ def scheme_of(digest: str) -> str:
     return ("pepper" if start > 0 else "") + "$".join(digest[start:].split("$")[:4])
 
 
-def _argon2_like(parameters: str) -> PasswordHasher:
+def _argon2_like(parameters: str) -> Argon2id:
     numbers = dict(part.split("=") for part in parameters.rpartition("$")[2].split(","))
-    return PasswordHasher(
-        time_cost=int(numbers["t"]), memory_cost=int(numbers["m"]), parallelism=int(numbers["p"]), type=Type.ID
-    )
+    return Argon2id((int(numbers["m"]), int(numbers["t"]), int(numbers["p"])))
