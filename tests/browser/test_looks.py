@@ -42,7 +42,13 @@ ILLEGIBLE = """[...document.querySelectorAll('.gh-button')]
 """Buttons whose text has the colour of its ground: axe leaves those to people to judge."""
 
 
+SETTLED = "Promise.allSettled(document.getAnimations().map((one) => one.finished)).then(() => null)"
+"""Waits until every transition of a colour has ended; none of ours goes on for ever."""
+
+
 def must_be_fit(page):
+    page.wait_for_load_state()  # text shows before the style sheet is there
+    page.evaluate(SETTLED)
     assert axe_violations(page) == [], page.url
     assert page.evaluate(ILLEGIBLE) == [], page.url
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{page.url} scrolls sideways"

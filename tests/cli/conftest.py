@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -18,6 +18,7 @@ from flask.cli import ScriptInfo
 from flask_gatehouse.cli import commands
 from flask_gatehouse.flows.services import Services
 from tests.conftest import MakeApp
+from tests.support import modules
 from tests.support.apps import SECRET
 from tests.support.processes import clean_environment
 
@@ -90,16 +91,15 @@ class InFolder(Protocol):
 
 
 @pytest.fixture
-def in_folder(monkeypatch: pytest.MonkeyPatch) -> InFolder:
+def in_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[InFolder]:
     """Return a runner of commands in this process, for what happens in the test's folder."""
     monkeypatch.setattr(sys, "path", list(sys.path))  # Flask puts the folder of the app in front
-    for name in ("app", "wsgi", "shop"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
 
     def run(*arguments: str, app: Callable[[], Flask] | None = None, stdin: str = "") -> Result:
         return invoke(ScriptInfo(create_app=app, set_debug_flag=False), *arguments, stdin=stdin)
 
-    return run
+    with modules.forgotten(tmp_path):
+        yield run
 
 
 def invoke(info: ScriptInfo, *arguments: str, stdin: str = "") -> Result:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from sqlalchemy import create_engine, inspect
 
 from flask_gatehouse import SchemaOutdatedError
 from tests.docs import pages, shell
+from tests.support import modules
 from tests.support.visitor import csrf_token, submit
 
 PAGE = pages.page("howto/own-models.md")
@@ -28,8 +28,8 @@ def shop(tmp_path, monkeypatch):
     """Return the module of the page's app, all files of the page beside it once they are written."""
     (tmp_path / "shop.py").write_text(pages.files(PAGE)["shop.py"], encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    yield importlib.import_module("shop")
-    del sys.modules["shop"]
+    with modules.forgotten(tmp_path):
+        yield importlib.import_module("shop")
 
 
 def test_the_page_works_as_it_stands(shop, tmp_path, empty_database_url):

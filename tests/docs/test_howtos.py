@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import sys
 from urllib.parse import parse_qs, urlsplit
 
 import pyotp
@@ -22,7 +21,7 @@ from flask_gatehouse.demo import create_app as create_demo
 from flask_gatehouse.flows import reset_password
 from flask_gatehouse.kernel.identity import CLI
 from tests.docs import pages, shell
-from tests.support import SOURCE, databases
+from tests.support import SOURCE, databases, modules
 from tests.support.people import Elements, confirming_link
 from tests.support.visitor import csrf_token, submit
 
@@ -33,18 +32,14 @@ SECRET = "a secret of the tests, long enough to be taken for one"
 @pytest.fixture
 def load(tmp_path, monkeypatch):
     """Return a loader of a Python file that a page shows."""
-    loaded = []
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def load_one(name: str, file: str):
         (tmp_path / file).write_text(pages.files(pages.page(name))[file], encoding="utf-8")
-        module = importlib.import_module(file.removesuffix(".py"))
-        loaded.append(module.__name__)
-        return module
+        return importlib.import_module(file.removesuffix(".py"))
 
-    yield load_one
-    for name in loaded:
-        del sys.modules[name]
+    with modules.forgotten(tmp_path):
+        yield load_one
 
 
 @pytest.fixture

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+
 import pytest
 import sqlalchemy as sa
 
+from tests.support import modules
 from tests.support.browser import axe_violations
 from tests.support.visitor import Answer, Visitor, csrf_token, submit
 
@@ -32,6 +36,17 @@ def test_a_server_of_ones_own_crashes_and_comes_back_with_its_rows(own_postgres)
     own_postgres.start()
     with engine.connect() as connection:
         assert connection.execute(sa.text("SELECT id FROM mark")).scalar_one() == 7
+
+
+def test_an_app_in_one_tests_folder_is_not_the_app_of_the_next(tmp_path, monkeypatch):
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "app.py").write_text(f"here = {name!r}\n", encoding="utf-8")
+        with modules.forgotten(folder), monkeypatch.context() as patched:
+            patched.syspath_prepend(str(folder))
+            assert importlib.import_module("app").here == name
+        assert "app" not in sys.modules
 
 
 def test_a_killed_worker_is_replaced_and_the_others_go_on(serve):
