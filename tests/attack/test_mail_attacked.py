@@ -81,3 +81,19 @@ def test_v1_3_11_a_row_that_is_older_than_this_rule_sends_no_mail_elsewhere(addr
 def test_an_address_that_is_one_is_written_as_it_is(address):
     assert users.require_email(address) == address
     assert str(message_of(Envelope(address, "a", "b", "c"), "no-reply@app.example")["To"]) == address
+
+
+def test_v6_3_8_who_asks_for_an_address_does_not_learn_whether_it_is_anothers(home, post):
+    """Page and older link said so: of a free address a link was there, of a taken one none."""
+    home.proven("bob")
+    alice = home.person()
+    seen = []
+    for address in ("bob@example.org", "free@example.org"):
+        asked(home, "alice", "own@example.org")
+        own = token_of(post.to("own@example.org")[-1])
+        asked(home, "alice", address)
+        waiting = account.asked_address(home.services, alice) == address
+        older = verify_email.find(home.services, own)
+        home.later(hours=24)
+        seen.append((waiting, older, account.asked_address(home.services, alice)))
+    assert seen == [(True, None, None)] * 2

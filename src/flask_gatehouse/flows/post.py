@@ -191,16 +191,16 @@ def _verification(unit: Unit, owner: UserRecord, waiting: Waiting) -> _Ready | N
     if waiting.facts.get("epoch") != owner.epoch:
         return None
     holder = users.find_by_email(unit.connection, waiting.address)
-    if holder is not None:
-        if holder.id == owner.id:
-            return None
-        return _Ready(waiting, "address_taken", holder.username)
+    if holder is not None and holder.id == owner.id:
+        return None
     secret = tokens.issue_link(
         unit.connection,
         tokens.Terms(tokens.VERIFY_EMAIL, owner.id, owner.epoch, waiting.address),
         now=unit.now,
         ends_at=unit.now + tokens.VERIFY_MICROS,
     )
+    if holder is not None:  # nobody is given the secret: but an address that is asked for waits alike, whosever it is
+        return _Ready(waiting, "address_taken", holder.username)
     return _Ready(waiting, waiting.template, owner.username, "verify_email", secret)
 
 
