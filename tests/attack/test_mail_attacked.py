@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import pytest
-import sqlalchemy as sa
 
 from flask_gatehouse.domain import users
 from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.domain.mail.transport import Envelope, RejectedError, message_of
-from flask_gatehouse.flows import account, forgot_password, register, verify_email
+from flask_gatehouse.flows import account, register, verify_email
 from flask_gatehouse.flows import post as posting
 from flask_gatehouse.flows.account import AddressAsked
-from flask_gatehouse.flows.outcomes import Refusal, Refused
-from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.errors import InvalidEmail
 from tests.support import house
 from tests.support.house import HERE, PASSWORD, source
