@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 NAME_MIN, NAME_MAX, EMAIL_MAX = 3, 80, 254
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_.-]{3,80}")
 _SEARCH = re.compile(r"[A-Za-z0-9_.-]{1,80}")
-_EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f<>,;:\"()\[\]\\]{1,64}@[A-Za-z0-9.-]{1,189}")
+_LABEL = r"(?!-)[A-Za-z0-9-]+(?<!-)"
+_EMAIL = re.compile(rf"(?!.*=\?)[^\s@\x00-\x1f\x7f<>,;:\"()\[\]\\]{{1,64}}@(?=.{{1,189}}\Z)(?:{_LABEL}\.)*{_LABEL}")
+"""One mailbox, as it is written. `=?` begins an encoded word (RFC 2047): a header that holds one names another."""
 
 
 @dataclass(frozen=True, slots=True)

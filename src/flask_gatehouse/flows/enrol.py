@@ -11,7 +11,17 @@ from flask_gatehouse.domain.factors.offers import Unconfirmed
 from flask_gatehouse.kernel.identity import Identity, Proof, Source, renewed
 
 from . import revoke, seeds
-from .factor_changes import PROVE_OTHER, Held, first_codes, forget_spare_codes, has_other_proof, hold, record
+from .factor_changes import (
+    PROVE_BOTH,
+    PROVE_OTHER,
+    Held,
+    first_codes,
+    forget_spare_codes,
+    has_other_proof,
+    hold,
+    owes_proof,
+    record,
+)
 from .outcomes import Refusal, Refused, refused, refused_value
 from .seeds import Enrolled, Offer
 
@@ -47,7 +57,7 @@ def offer_totp(services: Services, identity: Identity) -> Offer | Refused:
 def confirm_totp(services: Services, identity: Identity, secret: str, code: str, source: Source) -> Enrolled | Refused:
     """Enrol the seed that waits in this session, if the code is of it; burn the code.
 
-    With the first factor all other sessions end, and recovery codes are made.
+    With the first factor all other sessions end, and recovery codes are made. Who has one already proves it first.
 
     Args:
         services: the app's services.
@@ -69,6 +79,8 @@ def confirm_totp(services: Services, identity: Identity, secret: str, code: str,
             return held
         if factor.enrolled(unit.connection, identity.user_id):
             return refused(Refusal.GONE)
+        if owes_proof(services, unit.connection, identity):
+            return refused_value("factor", PROVE_BOTH)
         confirmed = offers.confirm(unit.connection, factor, asked, code, unit.now)
         if isinstance(confirmed, Unconfirmed):
             return seeds.unconfirmed(confirmed)

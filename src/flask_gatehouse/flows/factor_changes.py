@@ -9,13 +9,15 @@ from flask_gatehouse.domain import passwords
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.factors import outstanding
 from flask_gatehouse.domain.mail import Letter
-from flask_gatehouse.kernel.identity import Actor, Identity, Source
+from flask_gatehouse.kernel.identity import AAL2, Actor, Identity, Source, assurance
 from flask_gatehouse.kernel.keys import secret_digest
 
 from . import seeds
 from .outcomes import Refusal, Refused, refused
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from flask_gatehouse.domain.sessions import SessionRow
 
     from .services import Services, Unit
@@ -26,6 +28,7 @@ TOLD = {
     "recovery_codes.made": "recovery_codes_made",
 }
 """Kind of event → the mail that tells of it."""
+PROVE_BOTH = "Prove your second factor first: log in anew, or type a code where you are asked to."
 PROVE_OTHER = "Prove your password again first: a factor is not removed on its own word."
 
 
@@ -46,6 +49,19 @@ def hold(services: Services, unit: Unit, identity: Identity, secret: str) -> Hel
     if row.user_id != identity.user_id or row.epoch != stored.epoch:
         return refused(Refusal.GONE)
     return Held(row, stored.epoch)
+
+
+def owes_proof(services: Services, connection: Connection, identity: Identity) -> bool:
+    """Tell whether a factor is enrolled that this session has not shown: it adds no other (NIST SP 800-63B 4.1.2.1)."""
+    if assurance(identity.proofs) >= AAL2:
+        return False
+    return bool(outstanding(connection, services.factors, identity.user_id))
+
+
+def is_to_prove(services: Services, identity: Identity) -> bool:
+    """Tell whether a session must show a factor before it may add another one."""
+    with services.reading() as connection:
+        return owes_proof(services, connection, identity)
 
 
 def has_other_proof(services: Services, identity: Identity, methods: frozenset[str]) -> bool:

@@ -9,11 +9,21 @@ from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.factors import outstanding, passkey_rows
 from flask_gatehouse.domain.factors.passkey_challenges import ENROL, Bound
 from flask_gatehouse.domain.factors.passkey_rows import MOST, NAME_MAX, Doubt
-from flask_gatehouse.kernel.identity import AAL2, HAS, Actor, Identity, Proof, Source, assurance, renewed
+from flask_gatehouse.kernel.identity import HAS, Actor, Identity, Proof, Source, renewed
 
 from . import ceremonies, revoke
 from .ceremonies import METHODS
-from .factor_changes import PROVE_OTHER, Held, first_codes, forget_spare_codes, has_other_proof, hold, record
+from .factor_changes import (
+    PROVE_BOTH,
+    PROVE_OTHER,
+    Held,
+    first_codes,
+    forget_spare_codes,
+    has_other_proof,
+    hold,
+    owes_proof,
+    record,
+)
 from .outcomes import Refusal, Refused, refused, refused_value
 from .seeds import PASSKEY, Enrolled
 
@@ -25,16 +35,7 @@ if TYPE_CHECKING:
 
 NOT_TAKEN = "This passkey cannot be taken. Reload the page and try again."
 ENOUGH = f"You have {MOST} passkeys already: remove one first."
-PROVE_BOTH = "Prove your second factor first: log in anew, or type a code where you are asked to."
 LONG_NAME = f"A name has 1 to {NAME_MAX} characters."
-
-
-def owes_proof(services: Services, identity: Identity) -> bool:
-    """Tell whether a factor is enrolled that this session has not shown: it adds no other (NIST SP 800-63B 4.1.2.1)."""
-    if assurance(identity.proofs) >= AAL2:
-        return False
-    with services.reading() as connection:
-        return bool(outstanding(connection, services.factors, identity.user_id))
 
 
 def offer(services: Services, identity: Identity) -> str:
@@ -75,9 +76,9 @@ def confirm(
             return held
         if len(passkey_rows.of_user(unit.connection, identity.user_id)) >= MOST:
             return refused_value("passkey", ENOUGH)
-        is_first = not outstanding(unit.connection, services.factors, identity.user_id)
-        if not is_first and assurance(identity.proofs) < AAL2:
+        if owes_proof(services, unit.connection, identity):
             return refused_value("factor", PROVE_BOTH)
+        is_first = not outstanding(unit.connection, services.factors, identity.user_id)
         doubt = made if isinstance(made, Doubt) else _store(unit, identity, made, name)
         if doubt is not None:
             event = Event("factor.refused", Actor.of(identity), identity.user_id, source, identity.session_id)

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 SECOND = 1_000_000
 FAILURES_IN_A_ROW = 3
-"""So many mails that could not be handed over, one after the other, end a round: the server is down."""
+"""So many times that the server could not be talked to, one after the other, end a round: it is down.
+
+A mail that it does not take now is none of them: whoever names a few such addresses would hold up everybody's mail.
+"""
 APART = 60 * SECOND
 """Between two mails with a link for a forgotten password to one user."""
 AGAIN_SECONDS = 60.0
@@ -82,9 +85,8 @@ def deliver(services: Services, *, is_forced: bool = False, progress: Callable[[
             if not found:
                 return told
             for unsent in found:
-                failed = told.failed
-                _one(services, courier, unsent, told, is_forced=is_forced)
-                in_a_row = in_a_row + 1 if told.failed > failed else 0
+                is_silent = _one(services, courier, unsent, told, is_forced=is_forced)
+                in_a_row = in_a_row + 1 if is_silent else 0
                 if progress is not None:
                     progress(told.sent + told.dropped + told.failed)
                 if in_a_row == FAILURES_IN_A_ROW:
@@ -103,26 +105,28 @@ def work(services: Services) -> float | None:
     return None if due_at is None else (due_at - services.clock.now()) / SECOND
 
 
-def _one(services: Services, courier: Courier, unsent: Unsent, told: Delivered, *, is_forced: bool) -> None:
+def _one(services: Services, courier: Courier, unsent: Unsent, told: Delivered, *, is_forced: bool) -> bool:
+    """Send a mail, or note why it was not; return whether the server could not be talked to."""
     with services.unit() as unit:
         owner = None if unsent.user_id is None else users.find(unit.connection, unsent.user_id, lock=True)
         waiting = mail.claim(unit.connection, unsent.id, unit.now, is_forced=is_forced)
         if waiting is None:
-            return
+            return False
         ready = _prepared(services, unit, owner, waiting)
         if ready is None:
             mail.drop(unit.connection, waiting.id)
             told.dropped += 1
-            return
+            return False
     try:
         courier.send(_envelope(services, ready))
     except Exception as error:  # noqa: BLE001 - a server, a network or a template of the host: none may stop the others
         _failed(services, ready, error)
         told.failed += 1
-        return
+        return isinstance(error, OSError)
     told.sent += 1
     with services.unit() as unit:
         mail.drop(unit.connection, waiting.id)
+    return False
 
 
 def _failed(services: Services, ready: _Ready, error: Exception) -> None:
@@ -187,16 +191,16 @@ def _verification(unit: Unit, owner: UserRecord, waiting: Waiting) -> _Ready | N
     if waiting.facts.get("epoch") != owner.epoch:
         return None
     holder = users.find_by_email(unit.connection, waiting.address)
-    if holder is not None:
-        if holder.id == owner.id:
-            return None
-        return _Ready(waiting, "address_taken", holder.username)
+    if holder is not None and holder.id == owner.id:
+        return None
     secret = tokens.issue_link(
         unit.connection,
         tokens.Terms(tokens.VERIFY_EMAIL, owner.id, owner.epoch, waiting.address),
         now=unit.now,
         ends_at=unit.now + tokens.VERIFY_MICROS,
     )
+    if holder is not None:  # nobody is given the secret: but an address that is asked for waits alike, whosever it is
+        return _Ready(waiting, "address_taken", holder.username)
     return _Ready(waiting, waiting.template, owner.username, "verify_email", secret)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import devices, passwords, throttle, tokens, users
 from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.domain.factors import outstanding
 from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.errors import HashingBusyError, InvalidFieldError
 from flask_gatehouse.kernel.identity import Actor, Source
@@ -131,9 +132,19 @@ def _store(services: Services, unit: Unit, chosen: _Chosen, source: Source, show
     passwords.store(unit.connection, user_id, chosen.digest, unit.now)
     _, ended = revoke.everything_of(services, unit, user_id)
     if device:
-        devices.welcome(unit.connection, shown, device, user_id, unit.now)
-    services.throttle.unlock(unit.connection, user_id)
+        _know_browser(services, unit, user_id, shown, device)
+    services.throttle.unlock_password(unit.connection, user_id)
     unit.post(Letter("password_changed", user_id, facts={"browser": source.agent}))
     detail: dict[str, object] = {"sessions_ended": list(ended)}
     unit.record(Event("password.reset", Actor(user_id, stored.username), user_id, source, detail=detail))
     return user_id
+
+
+def _know_browser(services: Services, unit: Unit, user_id: int, shown: str, device: str) -> None:
+    """Give the browser its new cookie; who has a second factor is known by it once that was shown as well.
+
+    Else each reset would bring who reads their mail another budget to guess codes in.
+    """
+    devices.welcome(unit.connection, shown, device, user_id, unit.now)
+    if outstanding(unit.connection, services.factors, user_id):
+        devices.forget_all(unit.connection, user_id)

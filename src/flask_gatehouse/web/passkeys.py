@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flask import flash, redirect, request, url_for
 
 from flask_gatehouse.domain.factors import passkey_rows
-from flask_gatehouse.flows import ceremonies, passkeys
+from flask_gatehouse.flows import ceremonies, factor_changes, passkeys
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.http.context import here, services
 from flask_gatehouse.http.flask_login import renew
@@ -32,7 +32,7 @@ def passkeys_page() -> ResponseReturnValue:
     """Show one's own passkeys, and enrol one that the browser has made."""
     if ceremonies.passkeys_of(services()) is None:
         return _missing()
-    if passkeys.owes_proof(services(), present_identity()):
+    if factor_changes.is_to_prove(services(), present_identity()):
         return stale()
     form, state = factor_forms.PasskeyForm.of_request(), here()
     if request.method != "POST":

@@ -9,13 +9,13 @@ from flask import flash, request, url_for
 
 from flask_gatehouse.domain import passwords
 from flask_gatehouse.domain.factors import passkey_rows
-from flask_gatehouse.flows import ceremonies, enrol, seeds
+from flask_gatehouse.flows import ceremonies, enrol, factor_changes, seeds
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.http.context import here, services
 from flask_gatehouse.http.flask_login import renew
 from flask_gatehouse.http.labels import for_proving, fresh_login_required, step_up_required
 from flask_gatehouse.http.origin import next_target
-from flask_gatehouse.http.respond import done, invalid, message, page, refused, wants_program
+from flask_gatehouse.http.respond import done, invalid, message, page, refused, stale, wants_program
 
 from . import factor_forms
 from .shown import present_identity
@@ -62,6 +62,8 @@ def shown(offer: Offer | None) -> dict[str, Any]:
 def totp_page() -> ResponseReturnValue:
     """Show the key of an authenticator app, and enrol it once a code of it was typed."""
     form, state, identity = factor_forms.CodeForm.of_request(), here(), present_identity()
+    if factor_changes.is_to_prove(services(), identity):
+        return stale()
     if request.method != "POST":
         return _totp_form(form)
     if not form.validate():

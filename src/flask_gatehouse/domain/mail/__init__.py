@@ -16,7 +16,7 @@ from sqlalchemy.types import BigInteger, String, Text
 from flask_gatehouse.kernel.schema import ACTIVE, mail, user
 
 from .postman import Postman
-from .transport import Courier, Envelope, Mailer, RejectedError
+from .transport import Courier, DeferredError, Envelope, Mailer, RejectedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Courier",
+    "DeferredError",
     "Envelope",
     "Letter",
     "Mailer",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, make_msgid
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from flask_gatehouse.kernel.mail_url import NO_MAIL, MailUrl
 
@@ -21,11 +21,17 @@ TIMEOUT_SECONDS = 15.0
 POLICY = SMTP.clone(max_line_length=900)  # no line of ours is folded: a link stays in one piece
 PERMANENT = 500
 """SMTP replies from here on will be the same tomorrow (RFC 5321 4.2.1)."""
+CLOSING = 421
+"""The server says that it ends the connection, whatever was asked (RFC 5321 4.2.3)."""
 NO_SENDER = "gatehouse@localhost"
 
 
 class RejectedError(Exception):
     """The server will never take this mail."""
+
+
+class DeferredError(Exception):
+    """The server takes mails, and does not take this one now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +128,8 @@ class Courier:
 
         Raises:
             RejectedError: it will never be taken.
-            OSError: it was not taken; perhaps it will be later.
+            DeferredError: it was not taken; perhaps it will be later. Others may be.
+            OSError: the server cannot be talked to.
         """
         message = message_of(envelope, self._sender)
         if self._connect is None:
@@ -131,23 +138,42 @@ class Courier:
         try:
             if self._server is None:
                 self._server = self._connect()
-            self._server.send_message(message)
+            self._server.send_message(message, to_addrs=[envelope.address])
         except smtplib.SMTPRecipientsRefused as error:
-            if all(code >= PERMANENT for code, _ in error.recipients.values()):
-                raise RejectedError from error
-            raise
+            self._refused(error, max(code for code, _ in error.recipients.values()))
+        except smtplib.SMTPDataError as error:  # perhaps the server's day, perhaps this mail: it is tried again
+            self._leave()
+            raise DeferredError from error
         except smtplib.SMTPNotSupportedError as error:  # an address beyond ASCII, and a server that knows none
             raise RejectedError from error
         except BaseException:
             self._leave()
             raise
 
+    def _refused(self, error: smtplib.SMTPRecipientsRefused, code: int) -> NoReturn:
+        """Say whether a refusal is this recipient's, for good or for now, or that of all."""
+        if code == CLOSING:
+            self._leave()
+            raise error
+        if code >= PERMANENT:
+            raise RejectedError from error
+        raise DeferredError from error
+
 
 def message_of(envelope: Envelope, sender: str) -> EmailMessage:
-    """Return the message with its two parts."""
+    """Return the message with its two parts.
+
+    Raises:
+        RejectedError: the address would mean another one in a header.
+    """
     message = EmailMessage(POLICY)
     message["From"] = sender
-    message["To"] = envelope.address
+    try:
+        message["To"] = envelope.address
+    except ValueError as error:
+        raise RejectedError from error
+    if str(message["To"]) != envelope.address:
+        raise RejectedError
     message["Subject"] = envelope.subject
     message["Date"] = formatdate()
     message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2].rstrip(">") or "localhost")

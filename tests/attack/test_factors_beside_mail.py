@@ -1,0 +1,73 @@
+"""Second factors attacked through what stands beside them: resets by mail, other factors, other sessions."""
+
+from __future__ import annotations
+
+import pytest
+
+from flask_gatehouse.domain import devices
+from flask_gatehouse.domain.sessions import Issued
+from flask_gatehouse.flows import enrol, reset_password, step_up
+from flask_gatehouse.flows.outcomes import FactorDue
+from flask_gatehouse.flows.seeds import Enrolled, Offer
+from flask_gatehouse.kernel.identity import CLI
+from tests.flows.test_passkeys import ALL, Owner
+from tests.flows.test_totp import Phone, answer, code_of, refusal
+from tests.support import house
+from tests.support.house import HERE
+
+NEW = "a new river stone"
+WRONG_CODE = "000000"
+
+
+@pytest.fixture
+def home(open_house):
+    """Return a house with every factor on."""
+    return open_house(**ALL)
+
+
+# --- guessed after resets ----------------------------------------------------------------------------------
+
+
+def guess_after_reset(home: house.House) -> str:
+    """Do as who reads alice's mail does: choose a password by link, log in, guess codes. Return the device cookie."""
+    shown = devices.new(home.services.keys)
+    link = str(reset_password.make_link(home.services, CLI, "alice"))
+    assert reset_password.complete(home.services, link, NEW, HERE, device=shown)
+    due = home.log_in("alice", NEW, device=shown, spare=devices.new(home.services.keys))
+    assert isinstance(due, FactorDue)
+    answer(home, due.pending.secret, WRONG_CODE, device=shown)
+    return shown
+
+
+def test_63b_3_2_2_1_v6_6_2_wrong_codes_stay_counted_over_resets_of_the_password(home):
+    phone = Phone(home)
+    key = home.services.throttle.factor_key("totp", phone.user_id)
+    for _ in range(3):
+        guess_after_reset(home)
+    cookie = guess_after_reset(home)
+    assert home.counter(key)[:2] == (4, 4)
+    due = home.log_in("alice", NEW, device=cookie)
+    assert isinstance(due, FactorDue)
+    opened = answer(home, due.pending.secret, code_of(home, phone.seed), device=cookie)
+    assert isinstance(opened, Issued)
+    assert opened.device  # by now it is a known one
+    assert home.counter(key)[:2] == (0, 0)
+
+
+# --- enrolled by who has not shown the other one -----------------------------------------------------------
+
+
+def test_63b_4_1_2_2_who_has_a_passkey_and_did_not_prove_it_enrols_no_app(home, open_house):
+    """As a session is that was opened while the feature was off for a day."""
+    owner, without = Owner(home), open_house(GATEHOUSE_FEATURES="totp")
+    mine = without.session().secret
+    offer = enrol.offer_totp(home.services, home.identity(mine))
+    assert isinstance(offer, Offer)
+    told = (home.services, home.identity(mine), mine, code_of(home, offer.seed), HERE)
+    assert refusal(enrol.confirm_totp(*told)) == "factor"
+    assert isinstance(home.log_in(), FactorDue)
+    options = step_up.ask_passkey(home.services, home.identity(mine))
+    proven = step_up.prove_passkey(home.services, home.identity(mine), mine, owner.key.get(options), HERE)
+    assert isinstance(proven, Issued)
+    again = (home.services, home.identity(proven.secret), proven.secret, code_of(home, offer.seed), HERE)
+    assert isinstance(enrol.confirm_totp(*again), Enrolled)

@@ -1,0 +1,96 @@
+"""Mail attacked: one address that stops all others, addresses that are two, links and pages that tell whose one is."""
+
+from __future__ import annotations
+
+import pytest
+
+from flask_gatehouse.domain import users
+from flask_gatehouse.domain.mail import Letter
+from flask_gatehouse.domain.mail.transport import Envelope, RejectedError, message_of
+from flask_gatehouse.flows import account, register, verify_email
+from flask_gatehouse.flows import post as posting
+from flask_gatehouse.flows.account import AddressAsked
+from flask_gatehouse.kernel.errors import InvalidEmail
+from tests.support import house
+from tests.support.house import HERE, PASSWORD, source
+from tests.support.post import token_of
+
+NOTICE = "new_browser"
+
+
+@pytest.fixture
+def home(post, open_house):
+    """Return a house that sends mail."""
+    return open_house(GATEHOUSE_MAIL_URL=post.url, GATEHOUSE_ORIGINS="http://localhost")
+
+
+def asked(home: house.House, name: str, address: str) -> None:
+    """Ask for another address, and wait until the mail has left."""
+    identity = home.identity(home.session(name).secret)
+    assert account.change_email(home.services, identity, address, HERE) == AddressAsked(address)
+    assert home.rest()
+
+
+def test_v2_4_1_addresses_that_the_server_takes_later_do_not_hold_up_the_mail_of_others(home, post):
+    """A server that does not find a domain says 450: whoever registers with a few such stops nobody's mail."""
+    home.services.postman.retire(10)
+    alice = home.proven()
+    for number in range(4 * posting.FAILURES_IN_A_ROW):
+        address = f"x{number}@nowhere.example"
+        post.answers[address] = "450 4.1.2 Domain not found"
+        new = register.NewUser(f"name{number}", PASSWORD, address)
+        register.register(home.services, new, source(f"198.51.100.{number}"), may_claim=False)
+    with home.services.unit() as unit:
+        unit.post(Letter(NOTICE, alice))
+    told = posting.deliver(home.services)
+    assert (told.sent, told.failed, told.is_down) == (1, 4 * posting.FAILURES_IN_A_ROW, False)
+    assert post.recipients == ["alice@example.org"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "=?x?q?bob?=@example.org",
+        "=?utf-8?q?bob=40elsewhere.example=2C?=@example.org",
+        "=?utf-8?b?Ym9iQGVsc2V3aGVyZS5leGFtcGxlLA==?=@example.org",
+        "=?utf-8?q?=0a?=@example.org",
+        "b=?x@example.org",
+        "bob@example.org.",
+        "bob@.example.org",
+        "bob@-example.org",
+        "bob@example-.org",
+    ],
+)
+def test_v1_3_11_v5_2_2_an_address_is_one_mailbox_as_it_is_written_and_no_other(address):
+    """An encoded word is decoded on its way into a header: the mail went elsewhere than the row says."""
+    with pytest.raises(InvalidEmail):
+        users.require_email(address)
+    assert users.email_key(address) is None
+
+
+@pytest.mark.parametrize("address", ["=?x?q?bob?=@example.org", "=?utf-8?q?=0a?=@example.org", "bob@example.org."])
+def test_v1_3_11_a_row_that_is_older_than_this_rule_sends_no_mail_elsewhere(address):
+    with pytest.raises(RejectedError):
+        message_of(Envelope(address, "a subject", "words", "<p>words</p>"), "no-reply@app.example")
+
+
+@pytest.mark.parametrize("address", ["bob@example.org", "o'neil+x@mail.example.org", "é@xn--bcher-kva.org"])
+def test_an_address_that_is_one_is_written_as_it_is(address):
+    assert users.require_email(address) == address
+    assert str(message_of(Envelope(address, "a", "b", "c"), "no-reply@app.example")["To"]) == address
+
+
+def test_v6_3_8_who_asks_for_an_address_does_not_learn_whether_it_is_anothers(home, post):
+    """Page and older link said so: of a free address a link was there, of a taken one none."""
+    home.proven("bob")
+    alice = home.person()
+    seen = []
+    for address in ("bob@example.org", "free@example.org"):
+        asked(home, "alice", "own@example.org")
+        own = token_of(post.to("own@example.org")[-1])
+        asked(home, "alice", address)
+        waiting = account.asked_address(home.services, alice) == address
+        older = verify_email.find(home.services, own)
+        home.later(hours=24)
+        seen.append((waiting, older, account.asked_address(home.services, alice)))
+    assert seen == [(True, None, None)] * 2
