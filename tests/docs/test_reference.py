@@ -15,7 +15,9 @@ import flask_gatehouse
 from flask_gatehouse import Gatehouse, InvalidEmail, InvalidName, WeakPassword
 from flask_gatehouse.cli import findings
 from flask_gatehouse.domain import audit, devices, passwords, throttle, tokens, users
-from flask_gatehouse.domain.passwords import hashing
+from flask_gatehouse.domain import mail as outbox
+from flask_gatehouse.domain.mail import transport
+from flask_gatehouse.domain.passwords import breached, hashing
 from flask_gatehouse.domain.policy import BUILT_IN
 from flask_gatehouse.domain.sessions import PENDING_MICROS, SEEN_AT_MOST, sql
 from flask_gatehouse.domain.throttle import rules
@@ -282,6 +284,20 @@ def test_v13_1_2_v13_1_3_the_documented_limits_of_connections_are_the_engines(tm
     assert number(rows["all other reads"]["time limits"]) == pool["timeout"].default
     assert "connect_timeout" in inspect.getsource(database.open_engine)
     engine.dispose()
+
+
+def test_v13_1_2_v13_1_3_the_documented_limits_of_mail_and_of_lists_are_the_codes():
+    rows = {row["connection"]: row for row in limits("Connections to other services")}
+    mail, stolen = rows["the mail server"], rows["the service of stolen passwords"]
+    assert number(mail["time limits"]) == transport.TIMEOUT_SECONDS
+    lives = (
+        outbox.LINK_LIFE // outbox.MINUTE,
+        outbox.NOTICE_LIFE // outbox.MINUTE,
+        outbox.LONGEST_PAUSE // outbox.MINUTE,
+    )
+    assert lives == (24 * 60, 72 * 60, 60)
+    assert "every hour; a mail with a link for a day, others for three" in mail["when it fails"]
+    assert {int(text) for text in re.findall(r"(\d+)s", stolen["time limits"])} == {int(breached.WAIT_SECONDS)}
 
 
 def test_how_many_rows_are_purged_at_once_is_as_documented():
