@@ -79,6 +79,14 @@ CRYPTOGRAPHY = {
     "nacl": ("domain/passwords/argon2id.py",),
     "ssl": ("domain/mail/transport.py",),
 }
+# Every place that speaks to another machine beside the database; who it is stands in a setting.
+ASKS_OTHERS = {
+    "http.client": ("domain/passwords/breached.py",),
+    "smtplib": ("domain/mail/transport.py",),
+    "urllib.request": ("domain/passwords/breached.py",),
+}
+CLIENTS = {"aiohttp", "ftplib", "http.client", "httpx", "requests", "smtplib", "urllib.request", "urllib3"}
+AEAD = "cryptography.hazmat.primitives.ciphers.aead"
 # Lists of stolen passwords hold SHA-1; nothing is protected by it.
 LOOKS_UP_SHA1 = ("domain/passwords/breached.py",)
 # Statements with names that the file itself holds: connection pragmas, the table of Alembic's revision.
@@ -161,6 +169,24 @@ def test_v11_2_1_63b_2_1_2_1_v15_2_5_cryptography_is_vetted_and_stands_where_it_
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "hashlib"
     }
     assert hashes == {("sha256", ""), ("sha1", "domain/passwords/breached.py")}  # the form that such lists have
+
+
+def test_v11_3_5_what_is_encrypted_is_so_by_a_mode_that_authenticates_and_by_no_other():
+    told = {name for module in modules() for name, _ in imports(module.tree)}
+    used = {name for name in told if name.startswith("cryptography.") and name.rpartition(".")[2][0].isupper()}
+    assert used == {"cryptography.exceptions.InvalidTag", "cryptography.hazmat.primitives.ciphers.aead.AESGCM"}
+    assert not {name for name in told if name.startswith("cryptography.hazmat") and not name.startswith(AEAD)}
+
+
+def test_v1_3_6_v13_2_4_no_other_machine_is_asked_but_those_that_a_setting_names():
+    found = {
+        (client, module.path)
+        for module in modules()
+        for name, _ in imports(module.tree)
+        for client in CLIENTS
+        if name == client or name.startswith(f"{client}.")
+    }
+    assert found == {(name, path) for name, paths in ASKS_OTHERS.items() for path in paths}
 
 
 def test_v15_3_6_the_script_merges_no_objects_and_names_no_property_by_data():

@@ -55,7 +55,7 @@ def test_63b_3_1_4_1_v6_5_3_seeds_are_160_bits_of_the_systems_generator(home):
     assert "random" not in {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
 
 
-def test_63b_4_2_1_1_1_v6_5_3_v6_5_4_recovery_codes_are_128_bits_each_and_none_is_like_another(home):
+def test_63b_3_1_2_1_63b_4_2_1_1_1_v6_5_3_v6_5_4_recovery_codes_are_128_bits_each_and_none_is_like_another(home):
     codes = [code.replace("-", "") for _ in range(20) for code in Phone(home, f"user{_}").codes]
     assert len({code[1:] for code in codes}) == 200
     assert recovery_codes.CODE_BYTES * 8 == 128

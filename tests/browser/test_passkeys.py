@@ -215,7 +215,7 @@ def test_a_passkey_is_renamed_and_removed_and_what_cannot_be_done_is_said(site, 
     must_be_fit(page)
 
 
-def test_without_the_script_and_at_an_address_the_page_says_what_to_do(demo, site, open_page):
+def test_v3_7_5_without_the_script_and_at_an_address_the_page_says_what_to_do(demo, site, open_page):
     plain = open_page(java_script_enabled=False)
     plain.goto(f"{site.url}/login")
     expect(plain.get_by_text("Passkeys need JavaScript")).to_be_visible()

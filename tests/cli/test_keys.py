@@ -19,7 +19,7 @@ from flask_gatehouse.domain.factors import passkey_rows
 from flask_gatehouse.flows import rotate_keys
 from flask_gatehouse.flows.services import Services
 from flask_gatehouse.kernel import schema
-from flask_gatehouse.kernel.keys import KeyRing
+from flask_gatehouse.kernel.keys import PURPOSES, KeyRing
 from flask_gatehouse.kernel.sealing import Sealer
 from tests.cli.conftest import PROGRAM, Commands
 from tests.support import phones
@@ -122,6 +122,30 @@ def test_v11_2_2_every_seed_is_sealed_anew_and_the_old_secret_may_go(make_app, s
         rows = connection.execute(sa.select(schema.totp)).all()
     sealer = Sealer(KeyRing(NEW), "totp-seed")
     assert {sealer.open(phones.sealed_of(row), str(row.user_id)) for row in rows} == {SEED.encode()}
+
+
+def test_v11_1_1_secrets_are_listed_by_id_with_what_needs_them_and_what_keys_are_made_for(make_app, site):
+    run = Commands(make_app(**site.settings(NEW, SECRET)))
+    fill(run.services, 3)
+    fill(run.services, 1, NEW, first=4)
+    new, old, lost = (KeyRing(one).ids()[0] for one in (NEW, SECRET, LOST))
+    told = run.json("keys", "list")
+    assert [(one["id"], one["state"], one["needed_by"]) for one in told["secrets"]] == [
+        (new, "present", {}),
+        (old, "fallback", {"totp": 3}),
+    ]
+    assert told["purposes"] == PURPOSES
+    shown = run.ok("keys", "list")
+    assert "3 seeds" in shown
+    assert not any(secret in shown for secret in (NEW, SECRET))
+    run.ok("keys", "rotate")
+    (event,) = run.events("keys.rotated")
+    told = run.json("keys", "list")["secrets"]
+    assert [(one["needed_by"], one["rotated_at"]) for one in told] == [({}, event["at"]), ({}, None)]
+    fill(run.services, 1, LOST, first=5)
+    refused = run("keys", "list")
+    assert (refused.exit_code, "is not set" in refused.output) == (1, True)
+    assert [lost, "not", "set", "1", "seed"] in [line.split() for line in refused.stdout.splitlines()]
 
 
 def test_v11_2_2_a_lost_secret_is_named_with_the_users_and_the_others_are_done(make_app, site):

@@ -27,7 +27,7 @@ COMMANDS = {
     "db": {"current", "upgrade"},
     "demo": set(),
     "init": set(),
-    "keys": {"rotate"},
+    "keys": {"list", "rotate"},
     "mail": {"flush"},
     "role": {"create", "delete", "edit", "grant", "list", "show", "withdraw"},
     "routes": set(),

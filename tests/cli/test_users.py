@@ -59,7 +59,7 @@ def test_only_the_first_line_of_standard_input_is_the_password(run):
 
 
 @pytest.mark.parametrize("password", ["", "admin", "password1", "gatehouse", "alice123456", "1234567", "a\ttab"])
-def test_v6_3_2_a_blank_default_or_listed_password_is_refused(run, password):
+def test_v6_3_2_63b_3_1_1_2_13_a_blank_default_or_listed_password_is_refused(run, password):
     assert run.refused("user", "create", "alice123456", "--role", "admin", stdin=f"{password}\n").startswith(
         "Error: password: "
     )

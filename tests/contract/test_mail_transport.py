@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import smtplib
 import ssl
 from contextlib import contextmanager
@@ -11,12 +9,10 @@ from contextlib import contextmanager
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from flask_gatehouse.domain.mail import Envelope, Mailer
 from flask_gatehouse.kernel.mail_url import parse_mail_url
+from tests.support import certificates
 from tests.support.post import PostOffice
 from tests.support.processes import free_port
 
@@ -27,24 +23,7 @@ LETTER = Envelope("alice@example.org", "A subject", "words\n", "<p>words</p>")
 @pytest.fixture
 def certificate(tmp_path):
     """Return key and certificate, which nobody trusts yet, in one file."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mail")])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(FAR))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem, private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    path = tmp_path / "mail.pem"
-    path.write_bytes(key.private_bytes(pem, private, serialization.NoEncryption()) + made.public_bytes(pem))
-    return path
+    return certificates.make(tmp_path / "mail.pem", FAR)
 
 
 class Logins:
@@ -70,13 +49,6 @@ def serving(office, *, logins=None, starttls=None, tls=None):
     server.stop()
 
 
-def context_of(path):
-    """Return what a server needs for TLS."""
-    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    made.load_cert_chain(path)
-    return made
-
-
 def send(url):
     """Send a mail by a URL."""
     with Mailer(parse_mail_url(url), "no-reply@app.example").courier() as courier:
@@ -97,7 +69,7 @@ def test_v12_3_1_a_server_without_starttls_gets_nothing_and_the_mail_is_not_give
 def test_v12_3_1_v12_3_2_a_certificate_that_nobody_vouches_for_gets_neither_password_nor_mail(
     certificate, monkeypatch, scheme
 ):
-    office, logins, context = PostOffice(), Logins(), context_of(certificate)
+    office, logins, context = PostOffice(), Logins(), certificates.context_of(certificate)
     told = {"starttls": context} if scheme == "smtp" else {"tls": context}
     with serving(office, logins=logins, **told) as port:
         url = f"{scheme}://app:p%3Aw%2F@{FAR}:{port}"

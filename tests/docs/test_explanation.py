@@ -78,7 +78,7 @@ def test_v15_1_5_dangerous_parts_are_named_with_their_files():
 def test_v3_1_1_what_a_browser_must_be_able_to_do_is_documented():
     rows = pages.table(pages.section(THREATS, "What a browser must be able to do"))
     needed = {row["needed"] for row in rows}
-    assert {"TLS", "cookies", "Content-Security-Policy", "JavaScript"} <= needed
+    assert {"TLS", "cookies", "Content-Security-Policy", "JavaScript", "WebAuthn"} <= needed
     assert all(row["without it"] for row in rows)
 
 

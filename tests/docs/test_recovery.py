@@ -185,7 +185,7 @@ def test_after_a_backup_was_put_back_nothing_of_its_day_is_left_open(site, run, 
     assert not is_admin(again.app, "bob")
 
 
-def test_v6_5_6_a_lost_second_factor_is_reset_from_the_shell(run, tmp_path):
+def test_v6_5_6_63b_3_2_1_1_a_lost_second_factor_is_reset_from_the_shell(run, tmp_path):
     run.create("bella")
     for user_id in (1, 2):
         phones.enrol(run.services, user_id)

@@ -15,7 +15,9 @@ import flask_gatehouse
 from flask_gatehouse import Gatehouse, InvalidEmail, InvalidName, WeakPassword
 from flask_gatehouse.cli import findings
 from flask_gatehouse.domain import audit, devices, passwords, throttle, tokens, users
-from flask_gatehouse.domain.passwords import hashing
+from flask_gatehouse.domain import mail as outbox
+from flask_gatehouse.domain.mail import transport
+from flask_gatehouse.domain.passwords import breached, hashing
 from flask_gatehouse.domain.policy import BUILT_IN
 from flask_gatehouse.domain.sessions import PENDING_MICROS, SEEN_AT_MOST, sql
 from flask_gatehouse.domain.throttle import rules
@@ -26,6 +28,7 @@ from flask_gatehouse.http import cookie, gate, guest, logs, origin
 from flask_gatehouse.kernel import database, problems, schema, settings
 from flask_gatehouse.kernel.clock import micros
 from flask_gatehouse.kernel.identity import CLI
+from flask_gatehouse.kernel.keys import PURPOSES
 from flask_gatehouse.web import shown
 from tests.architecture.source import calls, functions, imports, modules
 from tests.docs import pages
@@ -284,6 +287,20 @@ def test_v13_1_2_v13_1_3_the_documented_limits_of_connections_are_the_engines(tm
     engine.dispose()
 
 
+def test_v13_1_2_v13_1_3_the_documented_limits_of_mail_and_of_lists_are_the_codes():
+    rows = {row["connection"]: row for row in limits("Connections to other services")}
+    mail, stolen = rows["the mail server"], rows["the service of stolen passwords"]
+    assert number(mail["time limits"]) == transport.TIMEOUT_SECONDS
+    lives = (
+        outbox.LINK_LIFE // outbox.MINUTE,
+        outbox.NOTICE_LIFE // outbox.MINUTE,
+        outbox.LONGEST_PAUSE // outbox.MINUTE,
+    )
+    assert lives == (24 * 60, 72 * 60, 60)
+    assert "every hour; a mail with a link for a day, others for three" in mail["when it fails"]
+    assert {int(text) for text in re.findall(r"(\d+)s", stolen["time limits"])} == {int(breached.WAIT_SECONDS)}
+
+
 def test_how_many_rows_are_purged_at_once_is_as_documented():
     rows = {
         row["row"]: row["ends"]
@@ -459,7 +476,7 @@ def key_rows(heading: str) -> list[dict[str, str]]:
 
 def test_v11_1_1_every_purpose_of_the_key_ring_is_documented():
     listed = {row["purpose"].strip("`") for row in key_rows("Keys made from the root secret")}
-    assert first_arguments(r"(^|\.|_)(keys|self)\.(keys|macs?|verify|digest)$|^Sealer$") == listed
+    assert first_arguments(r"(^|\.|_)(keys|self)\.(keys|macs?|verify|digest)$|^Sealer$") == listed == PURPOSES.keys()
 
 
 def test_v13_1_4_every_secret_setting_has_an_owner_and_a_schedule():

@@ -9,9 +9,12 @@ import sqlalchemy as sa
 
 from flask_gatehouse.domain import passwords, throttle
 from flask_gatehouse.domain.sessions import Issued, Session
-from flask_gatehouse.flows import account, administer, forgot_password, reset_password
-from flask_gatehouse.flows.outcomes import FactorDue, Refusal, Refused
+from flask_gatehouse.flows import account, administer, forgot_password, reset_password, second_step
+from flask_gatehouse.flows.opening import Attempt
+from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, Refusal, Refused
 from flask_gatehouse.kernel import schema
+from flask_gatehouse.kernel.identity import assurance
+from tests.flows.test_totp import Phone, code_of
 from tests.support import house
 from tests.support.house import BY_COMMAND, HERE, PASSWORD, PaperCodes, source, statements_of
 from tests.support.post import part, token_of
@@ -216,6 +219,26 @@ def test_v6_4_3_63b_4_2_2_2_1_v6_3_4_with_a_second_factor_the_link_alone_opens_n
     outcome = home.log_in(password=NEW)
     assert isinstance(outcome, FactorDue)
     assert not isinstance(home.load(outcome.pending.secret), Session)
+
+
+@pytest.mark.parametrize("field", ["code", "recovery_code"])
+def test_63b_4_2_2_2_1_the_mailed_link_and_what_was_enrolled_or_kept_get_its_owner_in_again(post, open_house, field):
+    home = open_house(GATEHOUSE_FEATURES="totp,recovery_codes", GATEHOUSE_MAIL_URL=post.url)
+    alice = home.proven()
+    phone = Phone(home, user_id=alice)
+    assert use(home, link_of(home, post)) == alice
+    outcome = home.log_in(password=NEW)
+    assert isinstance(outcome, FactorDue)
+    value = phone.codes[0] if field == "recovery_code" else code_of(home, phone.seed)
+    found = second_step.answer(home.services, outcome.pending.secret, field, value, Attempt(HERE))
+    assert isinstance(found, FactorLost if field == "recovery_code" else Issued)
+    if isinstance(found, FactorLost):
+        offer = second_step.offer(home.services, found.pending.secret)
+        assert offer is not None
+        code = code_of(home, offer.seed)
+        found = second_step.replace_factor(home.services, found.pending.secret, code, Attempt(HERE))
+    assert isinstance(found, Issued)
+    assert assurance(home.identity(found.secret).proofs) == 2
 
 
 def test_63b_4_2_1_2_1_a_mailed_link_lives_for_half_an_hour_from_when_it_was_sent(home, post):

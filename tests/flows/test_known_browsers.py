@@ -55,7 +55,7 @@ def flood(home: house.House, count: int = 30, *, address: str = HERE.address) ->
 # --- who gets in -------------------------------------------------------------------------------------------
 
 
-def test_rule_04_a_known_browser_gets_in_from_the_attackers_own_address_and_through_the_accounts_delay(home, cookie):
+def test_rule_04_63b_3_2_2_4_a_known_browser_gets_in_from_the_attackers_own_address_and_through_the_delay(home, cookie):
     flood(home)
     stranger = home.log_in()
     assert isinstance(stranger, Refused)

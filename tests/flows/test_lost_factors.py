@@ -29,7 +29,7 @@ def home(open_house):
     return open_house(**ON)
 
 
-def test_v6_5_6_an_administrator_resets_all_factors_of_a_user_with_a_reason(home):
+def test_v6_5_6_63b_3_2_1_1_an_administrator_resets_all_factors_of_a_user_with_a_reason(home):
     phone = Phone(home)
     home.person("root", roles=["admin"])
     pending, link = begin(home), home.by(home.session("root").secret, "came to the desk with a passport")

@@ -171,7 +171,9 @@ def test_a_row_of_nobody_is_forgotten(home, post):
 # --- a server that is down ---------------------------------------------------------------------------------
 
 
-def test_v16_3_4_a_mail_waits_for_a_server_that_is_down_longer_each_time_and_is_sent_once(home, alice, post, caplog):
+def test_v16_3_4_v13_2_6_a_mail_waits_longer_each_time_while_a_server_is_down_and_is_sent_once(
+    home, alice, post, caplog
+):
     post.close()
     post_letter(home, Letter(NOTICE, alice))
     pauses = []

@@ -229,7 +229,7 @@ def test_rule_31_the_links_of_one_purpose_serve_no_other(home, post):
     assert client.get(f"/verify-email/{link}").status_code == 200
 
 
-def test_rule_08_confirming_has_a_bucket(home):
+def test_rule_08_v2_4_1_confirming_has_a_bucket(home):
     seen = [reason(verify_email.confirm(home.services, "x" * 43, HERE)) for _ in range(throttle.VERIFY.per_target + 1)]
     assert seen == [Refusal.GONE] * throttle.VERIFY.per_target + [Refusal.THROTTLED]
 

@@ -114,7 +114,7 @@ def test_an_old_proof_is_renewed_on_the_way_to_enrolment_and_the_way_back_is_kep
 
 
 @pytest.mark.parametrize("path", ROUTES)
-def test_who_has_a_factor_and_did_not_prove_it_is_asked_to(app, path):
+def test_v7_5_3_who_has_a_factor_and_did_not_prove_it_is_asked_to(app, path):
     bob, seed = vouched(app)
     refused = bob.get(path)
     assert (refused.status_code, refused.location) == (302, f"/reauthenticate?next={path}")

@@ -385,7 +385,7 @@ def test_v6_3_3_v6_3_4_every_path_honours_lockout_suspension_and_demanded_factor
     home.held.postman.retire(30)
 
 
-def test_v6_3_4_every_place_that_opens_a_session_is_a_path_of_the_table():
+def test_v6_3_4_63b_4_2_2_1_1_every_place_that_opens_a_session_is_a_path_of_the_table():
     """The manual names each of them, which another test compares with the code: what is new there belongs here too."""
     rows = pages.table(pages.section(pages.page("reference/logins.md"), "Ways in"))
     assert {row["flow"].strip("`") for row in rows} == {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import string
 
 from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.domain.users import NAME_PATTERN
 from flask_gatehouse.kernel.identity import Actor, Source
 from tests.support.people import HOUR, PASSWORD, PROGRAM, let_pass, newcomer, services_of
 from tests.support.visitor import csrf_token, submit
@@ -33,6 +35,13 @@ def test_a_user_gets_all_that_is_stored_about_them_and_no_secret(make_app):
     cookies = [cookie.value for name in ("gatehouse", "gatehouse-device") if (cookie := client.get_cookie(name))]
     assert len(cookies) == 2
     assert not any(secret in answer.text for secret in (PASSWORD, "argon2", "bob", *cookies))
+
+
+def test_v5_4_2_the_oddest_name_makes_a_plain_file_name(make_app):
+    client = newcomer(make_app(), "..-_A.b")
+    assert taken(client).headers["Content-Disposition"] == 'attachment; filename="..-_A.b.json"'
+    taken_in_names = {chr(code) for code in range(0x300) if NAME_PATTERN.fullmatch(chr(code) * 3)}
+    assert taken_in_names <= set(f"{string.ascii_letters}{string.digits}_.-")
 
 
 def test_v7_5_1_it_asks_for_a_fresh_proof_and_for_the_forms_token(make_app, monkeypatch):

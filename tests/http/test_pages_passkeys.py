@@ -68,6 +68,19 @@ def test_a_passkey_is_enrolled_named_shown_and_renamed(app):
     assert "my key" in client.get("/account/security").get_data(as_text=True)
 
 
+def test_v1_2_3_what_a_script_reads_from_a_page_cannot_end_where_it_stands(app):
+    client, name = logged_in(app, "alice"), "</script><script>alert(1)</script>\" onload='x'"
+    assert enrol(client, Authenticator(), name=name).status_code == 303
+    page = client.get(PAGE).get_data(as_text=True)
+    assert name not in page
+    assert "alert(1)</script>" not in page
+    assert json.loads(asked(client, PAGE))["user"]["name"] == "alice"  # JSON in an attribute, escaped whole
+    assert "<" not in "".join(OPTIONS.findall(page))
+    inside = re.findall(r"<script[^>]*>(.*?)</script>", page, re.DOTALL)
+    assert inside
+    assert not any(inside)  # no page holds a script of its own, so that no data stands in one
+
+
 def test_one_without_a_name_is_called_as_the_browser(app):
     client = logged_in(app, "alice", agent="Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0")
     enrol(client, Authenticator())
@@ -209,7 +222,7 @@ def test_an_address_has_no_passkeys_and_the_page_says_where_there_are_some(app):
     assert not OPTIONS.search(page)
 
 
-def test_password_managers_find_where_to_change_and_to_enrol_below_no_prefix(make_app):
+def test_63b_3_1_1_2_19_password_managers_find_where_to_change_and_to_enrol_below_no_prefix(make_app):
     client = make_app(**ON, GATEHOUSE_URL_PREFIX="/auth", GATEHOUSE_ORIGINS=["https://app.example"]).test_client()
     base = "https://app.example"
     change = client.get("/.well-known/change-password", base_url=base)

@@ -35,6 +35,7 @@ class Authenticator:
     Attributes:
         is_verifying: whether it makes sure of its user.
         is_present: whether it waits for its user to touch it.
+        is_synced: whether its passkey lives on several devices; it may where this is not None.
         counts: whether its counter grows.
         origin: of the page that asks.
         count: its counter.
@@ -44,6 +45,7 @@ class Authenticator:
 
     is_verifying: bool = True
     is_present: bool = True
+    is_synced: bool | None = None
     counts: bool = True
     origin: str = ORIGIN
     count: int = 0
@@ -96,6 +98,7 @@ class Authenticator:
 
     def _data(self, party: str, flags: int) -> bytes:
         flags |= (PRESENT if self.is_present else 0) | (VERIFIED if self.is_verifying else 0)
+        flags |= (MAY_BE_BACKED_UP if self.is_synced is not None else 0) | (BACKED_UP if self.is_synced else 0)
         return hashlib.sha256(party.encode()).digest() + bytes([flags]) + self.count.to_bytes(4, "big")
 
     def _public_key(self) -> dict[int, Any]:

@@ -10,7 +10,9 @@ import time
 import pytest
 
 from flask_gatehouse.domain.passwords import breached
+from flask_gatehouse.kernel import parsing
 from flask_gatehouse.kernel.errors import SetupError
+from tests.support import certificates
 
 WORDS = [f"password number {number}" for number in range(500)]
 
@@ -103,10 +105,30 @@ def test_v6_2_12_a_service_learns_five_digits_and_tells_the_rest(service):
 
 
 @pytest.mark.parametrize("kind", ["slow", "broken", "elsewhere"])
-def test_v6_2_12_a_service_that_does_not_answer_says_neither_yes_nor_no(service, kind, monkeypatch, caplog):
+def test_v6_2_12_v13_2_6_v15_3_2_a_service_that_fails_says_neither_yes_nor_no(service, kind, monkeypatch, caplog):
     monkeypatch.setattr(breached, "WAIT_SECONDS", 0.3)
     assert breached.list_of(f"{service}/{kind}/").holds(WORDS[7]) is None
     assert len(Service.asked) == 1
     assert WORDS[7] not in caplog.text
     assert digest(WORDS[7])[:5] not in caplog.text
     assert breached.list_of("http://127.0.0.1:1/range/").holds(WORDS[7]) is None
+
+
+def test_v12_3_2_a_service_whose_certificate_nobody_vouches_for_is_not_asked(tmp_path, monkeypatch):
+    Service.asked = []
+    path = certificates.make(tmp_path / "service.pem", "127.0.0.1")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+        server.socket = certificates.context_of(path).wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"https://127.0.0.1:{server.server_address[1]}/range/"
+        assert breached.list_of(url).holds(WORDS[7]) is None
+        assert Service.asked == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(path))
+        assert breached.list_of(url).holds(WORDS[7]) is True
+        server.shutdown()
+
+
+@pytest.mark.parametrize("url", ["http://stolen.example/range/", "file:///etc/passwd/", "ftp://x/", "https:///range/"])
+def test_v1_3_6_nothing_but_tls_leaves_this_machine(url):
+    with pytest.raises(ValueError, match="must be a file, or an https"):
+        parsing.breached_passwords(url)

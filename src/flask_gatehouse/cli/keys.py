@@ -1,4 +1,4 @@
-"""`gatehouse keys`: let an older secret go."""
+"""`gatehouse keys`: which secrets there are and what for; let an older one go."""
 
 from __future__ import annotations
 
@@ -6,20 +6,58 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flask_gatehouse.flows import rotate_keys
+from flask_gatehouse.flows import rotate_keys, seeds
+from flask_gatehouse.kernel.keys import PURPOSES
 
 from .app import Commands, accepted, act, with_services
 from .options import json_option, reason_option
-from .output import SlowBar, print_json, say
+from .output import SlowBar, print_json, print_table, say, when
 
 if TYPE_CHECKING:
-    from flask_gatehouse.flows.rotate_keys import Rotated
+    from flask_gatehouse.flows.rotate_keys import Rotated, Secret
     from flask_gatehouse.flows.services import Services
 
 
 @click.group("keys", cls=Commands)
 def commands() -> None:
-    """Let an older secret go."""
+    """Look at the key ring, and let an older secret go."""
+
+
+@commands.command("list")
+@json_option
+@with_services
+def list_keys(services: Services, *, as_json: bool) -> None:
+    """List the root secrets by their ids, what still needs an older one, and what keys are made for.
+
+    An id says nothing about its secret, and no secret is shown. Exits with 1 where one that is needed is not set.
+    """
+    found = rotate_keys.listed(services)
+    if as_json:
+        print_json({"secrets": [_facts(one) for one in found], "purposes": dict(PURPOSES)})
+    else:
+        rows = ((one.id or "unknown", _state(one), when(one.since), _needs(one)) for one in found)
+        print_table(("ID", "STATE", "ROTATED", "STILL NEEDED BY"), rows)
+        say("")
+        print_table(("KEYS ARE MADE FOR", "WHAT THAT IS"), PURPOSES.items())
+    if not all(one.is_set for one in found):
+        raise click.ClickException("a secret that is needed is not set: run gatehouse keys rotate to see whose")
+
+
+def _facts(secret: Secret) -> dict[str, object]:
+    told = {"id": secret.id, "state": _state(secret), "rotated_at": when(secret.since)}
+    return {**told, "needed_by": dict(secret.needed_by)}
+
+
+def _state(secret: Secret) -> str:
+    if secret.is_present:
+        return "present"
+    return "fallback" if secret.is_set else "not set"
+
+
+def _needs(secret: Secret) -> str:
+    names = {seeds.TOTP: "seed", seeds.PASSKEY: "passkey"}
+    counts = ((number, names.get(method, method)) for method, number in secret.needed_by.items())
+    return ", ".join(f"{number} {name}{'' if number == 1 else 's'}" for number, name in counts)
 
 
 @commands.command("rotate")

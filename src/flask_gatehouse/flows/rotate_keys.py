@@ -6,6 +6,7 @@ was, and people log in meanwhile.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,11 @@ from . import acts, seeds
 from .outcomes import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
+    from sqlalchemy import Connection
+
+    from flask_gatehouse.kernel.clock import Instant
     from flask_gatehouse.kernel.feature import Resealed, SealedFactor
 
     from .acts import Act
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
 BATCH = 500
 NAMED_AT_MOST = 20
+ROTATIONS_READ = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,49 @@ class Rotated:
     passkeys: int = 0
     lost: int = 0
     names: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A root secret, by what names it.
+
+    Attributes:
+        id: says nothing about it; `""` where nobody can tell which one it was.
+        is_set: whether it is among the settings.
+        is_present: whether new keys are made of it.
+        needed_by: method of a factor → rows that need it still, for all but the present one.
+        since: when something was first sealed anew under it by `rotate`, None where that is not known.
+    """
+
+    id: str
+    is_set: bool
+    is_present: bool
+    needed_by: Mapping[str, int]
+    since: Instant | None
+
+
+def listed(services: Services) -> list[Secret]:
+    """Return the root secrets, the present one first, then its fallbacks, then those that are missing."""
+    with services.reading() as connection:
+        needed = {factor.method: factor.old_seals(connection) for factor in seeds.sealed_of(services)}
+        since = _first_used(services, connection)
+    ring = services.keys.ids()
+    missing = sorted({key_id for counts in needed.values() for key_id in counts} - {*ring})
+    return [
+        Secret(
+            key_id,
+            key_id in ring,
+            key_id == ring[0],
+            {method: counts[key_id] for method, counts in needed.items() if key_id in counts},
+            since.get(key_id),
+        )
+        for key_id in dict.fromkeys((*ring, *missing))
+    ]
+
+
+def _first_used(services: Services, connection: Connection) -> dict[str, Instant]:
+    entries = services.audit.search(connection, kind="keys.rotated", limit=ROTATIONS_READ)  # newest first
+    return {str(json.loads(entry.detail or "{}").get("key", "")): entry.at for entry in entries}
 
 
 def due(services: Services) -> int:

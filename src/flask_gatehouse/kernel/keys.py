@@ -5,9 +5,32 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SECRET_BYTES = 32
 """256 bits for every secret we make (ASVS V7.2.3, V11.5.1)."""
+
+PURPOSES: Mapping[str, str] = {
+    "audit-export": "MAC of first and last line of an exported file",
+    "audit-head": "MAC of the audit chain's head",
+    "audit-segment": "MAC of a deleted stretch of the chain",
+    "csrf": "signing CSRF tokens",
+    "csrf-seed": "what CSRF tokens of a session are made of",
+    "device": "MAC in the cookie of a known browser",
+    "first-admin-code": "the demo's one-time code off loopback",
+    "guest-cookie": "signing the cookie of a guest's session",
+    "key-id": "naming the secret beside what it sealed",
+    "passkey-challenge": "MAC of what a passkey is asked",
+    "passkey-handle": "what authenticators call a user",
+    "passkey-row": "MAC over whose a passkey is and its public key",
+    "role-seen": "naming the permissions of a role as they were looked at",
+    "throttle-name": "hiding unknown login names in counters and events",
+    "totp-seed": "sealing the seed of an authenticator app",
+}
+"""What keys are made for, for who operates the app; `docs/reference/keys.md` says more of each."""
 
 
 def new_secret() -> str:

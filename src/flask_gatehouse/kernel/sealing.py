@@ -56,7 +56,7 @@ class Sealer:
             raise LostKeyError(msg)
         try:
             return AESGCM(key).decrypt(sealed.text[:NONCE_BYTES], sealed.text[NONCE_BYTES:], self._bound(owner))
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # the latter where so much is missing that it cannot be read
             msg = f"what secret {sealed.key_id} sealed for {self._purpose} of {owner} was changed or is another's"
             raise LostKeyError(msg) from error
 

@@ -3,7 +3,8 @@
 "use strict";
 
 (() => {
-  const STALE_MILLISECONDS = 9 * 60 * 1000; // the server takes an answer for ten minutes
+  const LIFE_MILLISECONDS = 5 * 60 * 1000; // so long the server takes an answer
+  const OFFER_MILLISECONDS = LIFE_MILLISECONDS - 30 * 1000; // so long a passkey is offered while the name is typed
   const TOLD = {
     NotAllowedError: "Nothing was sent: it was cancelled, or took too long. You can try again.",
     InvalidStateError: "This device holds a passkey of your account already.",
@@ -54,15 +55,15 @@
   async function ask(form) {
     const problem = form.querySelector("[data-passkey-problem]");
     const button = form.querySelector("[type=submit]");
-    if (Date.now() - began > STALE_MILLISECONDS) {
-      location.reload();
-      return;
-    }
     problem.hidden = true;
     button.disabled = true;
     waiting?.abort();
     try {
       const publicKey = asked(form);
+      if (Date.now() - began + publicKey.timeout > LIFE_MILLISECONDS) {
+        location.reload();
+        return;
+      }
       const { credentials } = navigator;
       send(form, await (form.dataset.passkey === "create" ? credentials.create({ publicKey }) : credentials.get({ publicKey })));
     } catch (error) {
@@ -75,7 +76,7 @@
   async function offerWhileTyping(form) {
     if (!(await PublicKeyCredential.isConditionalMediationAvailable?.())) return;
     waiting = new AbortController();
-    const over = setTimeout(() => waiting.abort(), STALE_MILLISECONDS);
+    const over = setTimeout(() => waiting.abort(), OFFER_MILLISECONDS);
     const question = { publicKey: asked(form), mediation: "conditional", signal: waiting.signal };
     const credential = await navigator.credentials.get(question).catch(() => null);
     clearTimeout(over);

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from flask_gatehouse.kernel.clock import Instant
     from flask_gatehouse.kernel.keys import KeyRing
 
-LIFE_MICROS = 600 * 1_000_000
-"""A challenge waits ten minutes for its answer."""
+LIFE_MICROS = 300 * 1_000_000
+"""A challenge waits five minutes for its answer."""
 ENROL, LOGIN, FACTOR, STEP_UP = "enrol", "login", "factor", "step-up"
 
 
