@@ -15,6 +15,7 @@ RUNS: tuple[tuple[str, ...], ...] = (
     ("benchmarks.over_http",),
     ("benchmarks.logins",),
     ("benchmarks.login_timing",),
+    ("benchmarks.recovery_timing",),
     ("benchmarks.storm",),
     ("benchmarks.guessing",),
     ("benchmarks.growth", "--postgres"),

@@ -14,7 +14,7 @@ from typing import Any
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 FOLDER = REFERENCE / "benchmarks"
 PAGE = REFERENCE / "charts.md"
-ORDER = ("requests", "over_http", "logins", "login_timing", "storm", "guessing", "growth", "audit")
+ORDER = ("requests", "over_http", "logins", "login_timing", "recovery_timing", "storm", "guessing", "growth", "audit")
 
 INTRODUCTION = """\
 # Charts

@@ -1,4 +1,4 @@
-"""For the tests of an app behind Gatehouse: a client that logs in, a clock that stands still, an attack on all routes.
+"""For the tests of an app behind Gatehouse: a client that logs in, a still clock, a mail box, an attack on all routes.
 
 Everything here refuses to work unless the app is TESTING.
 """
@@ -6,6 +6,7 @@ Everything here refuses to work unless the app is TESTING.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,14 @@ from flask.testing import FlaskClient
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
+from .flows import post
 from .kernel.clock import Clock, micros
 from .kernel.errors import SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import timedelta
+    from email.message import EmailMessage
 
     from flask import Flask
     from werkzeug.routing import MapAdapter, Rule
@@ -27,9 +30,11 @@ if TYPE_CHECKING:
     from .kernel.clock import Instant
 
 _TOKEN = re.compile(r'name="csrf_token"[^>]* value="([^"]+)"|value="([^"]+)"[^>]* name="csrf_token"')
+_URL = re.compile(r"https?://[^\s/]+/[^\s<>\"]+")
 _PARAMETER = re.compile(r"<(?:\w+(?:\((.*?)\))?:)?\w+>")
 _SAMPLES = ("1", "1.5", "00000000-0000-4000-8000-000000000001", "a", "2030-01-31")
 _SAMPLES_AT_MOST = 5000
+_POSTMAN_SECONDS = 30
 REFUSALS = frozenset({302, 401, 403})
 
 
@@ -89,6 +94,67 @@ class GatehouseClient(FlaskClient):
     def log_in(self, username: str, password: str, **fields: str) -> TestResponse:
         """Log in through the login page."""
         return self.submit("/login", username=username, password=password, **fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A mail as it would have left.
+
+    Attributes:
+        to: the address it goes to.
+        text: its plain part.
+        html: its HTML part.
+        links: URLs of pages in its plain part, in order; a test client takes them as they are.
+    """
+
+    to: str
+    subject: str
+    text: str
+    html: str
+    links: tuple[str, ...]
+
+
+class MailBox:
+    """Gets every mail of an app in place of a mail server: `box = MailBox(app)` after `init_app`.
+
+    From then on mail is on, whatever `GATEHOUSE_MAIL_URL` says, and none leaves the process. It waits in the app's
+    outbox until the box is looked into: what a change that rolled back would have sent never comes.
+
+    Args:
+        app: the app, with TESTING on.
+
+    Raises:
+        SetupError: the app is not TESTING.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        _require_testing(app)
+        self._services = app.extensions["gatehouse"].services(app)
+        self._services.mailer.divert(self._take)
+        self._services.postman.retire(_POSTMAN_SECONDS)  # no thread sends behind the test's back
+        self._mails: list[Mail] = []
+
+    def _take(self, message: EmailMessage) -> None:
+        text, html = (str(part.get_content()) for part in message.iter_parts())
+        links = tuple(found.rstrip(".,;:!?)") for found in _URL.findall(text))
+        self._mails.append(Mail(str(message["To"]), str(message["Subject"]), text, html, links))
+
+    @property
+    def mails(self) -> tuple[Mail, ...]:
+        """All mails so far, oldest first; what waits and is due by the app's clock is sent first.
+
+        Raises:
+            LookupError: a mail could not be put into words, by a template of the app; its log says which.
+        """
+        told = post.deliver(self._services)
+        if told.failed:
+            msg = f"{told.failed} mails were not sent: see the warnings of the logger flask_gatehouse.mail"
+            raise LookupError(msg)
+        return tuple(self._mails)
+
+    def to(self, address: str) -> tuple[Mail, ...]:
+        """Return the mails to one address, oldest first."""
+        return tuple(mail for mail in self.mails if mail.to == address)
 
 
 def open_routes(app: Flask, samples: Mapping[str, str] | None = None) -> list[str]:

@@ -6,6 +6,7 @@ import pytest
 
 from flask_gatehouse.domain import users
 from flask_gatehouse.domain.mail import Letter
+from flask_gatehouse.flows import closing
 from tests.cli.conftest import Commands
 from tests.support.apps import SECRET
 
@@ -35,7 +36,7 @@ def test_a_flush_sends_what_waits_whenever_it_would_be_tried_again(run, waiting,
     result = run("mail", "flush", "--json")
     assert (result.exit_code, '"failed": 2' in result.stdout) == (1, True)
     post.open()
-    assert run.json("mail", "flush") == {"sent": 2, "dropped": 0, "failed": 0, "waiting": 0}
+    assert run.json("mail", "flush") == {"sent": 2, "dropped": 0, "failed": 0, "waiting": 0, "closed": 0}
     assert len(post.mails) == 2
     assert run.ok("mail", "flush") == "0 sent, 0 not needed any more, 0 failed, 0 waiting.\n"
 
@@ -50,3 +51,13 @@ def test_a_command_that_tells_somebody_by_mail_ends_after_the_mail_has_left(run,
     run.json("mail", "flush")
     run.ok("user", "list")
     assert len(post.mails) == 2
+
+
+def test_a_flush_closes_users_who_never_confirmed_their_address(make_app, post):
+    run = Commands(make_app(SECRET_KEY=SECRET, GATEHOUSE_MAIL_URL=post.url, GATEHOUSE_LOGIN_NAME="email"))
+    run.ok("user", "list")
+    with run.services.unit() as unit:
+        for number in range(closing.BATCH + 1):
+            users.create(unit.connection, f"user{number}", "bob@example.org", 1, must_verify=True)
+    assert run.json("mail", "flush")["closed"] == closing.BATCH + 1
+    assert {user["state"] for user in run.json("user", "list")} == {"closed"}

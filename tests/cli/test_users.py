@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from flask_gatehouse.domain import users
 from flask_gatehouse.domain.sessions import Issued
 from flask_gatehouse.flows import login, reset_password
 from flask_gatehouse.flows.outcomes import FactorDue, MustReplace, Refused
@@ -104,7 +105,8 @@ def test_all_users_are_listed_by_name_whatever_their_number(run, monkeypatch):
         run.create(name)
     assert [user["username"] for user in run.json("user", "list")] == names
     assert [user["username"] for user in run.json("user", "list", "--search", "b")] == ["Bert"]
-    assert set(run.json("user", "list")[0]) == {"id", "username", "email", "state", "roles", "created_at"}
+    keys = {"id", "username", "email", "is_email_verified", "state", "roles", "created_at"}
+    assert set(run.json("user", "list")[0]) == keys
 
 
 def test_the_table_for_people_shows_the_same(run):
@@ -123,6 +125,19 @@ def test_a_user_is_shown_with_grants_and_live_sessions(run):
     assert [(grant["role"], grant["until"]) for grant in shown["grants"]] == [("clerk", "2100-01-01T00:00:00Z")]
     assert shown["has_password"] is True
     assert issued.public_id in run.ok("user", "show", "alice")
+
+
+def test_a_user_is_shown_with_the_address_and_whether_it_is_verified(run):
+    run.create("alice", "--email", "a@example.org")
+    run.create("bob")
+    assert run.json("user", "show", "alice")["is_email_verified"] is False
+    assert "a@example.org (not verified)" in run.ok("user", "show", "alice")
+    with run.services.unit() as unit:
+        assert users.verify_email(unit.connection, 1, "a@example.org")
+    assert run.json("user", "show", "alice")["is_email_verified"] is True
+    assert "a@example.org (verified)" in run.ok("user", "show", "alice")
+    bob = run.json("user", "show", "bob")
+    assert (bob["email"], bob["is_email_verified"]) == (None, False)
 
 
 def test_v7_4_2_suspending_ends_every_session_and_restoring_brings_none_back(run):

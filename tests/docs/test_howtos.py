@@ -121,7 +121,7 @@ def test_v14_2_7_the_audit_log_is_kept_for_as_long_as_the_page_says(tmp_path, ol
 def test_the_tests_of_the_page_pass(tmp_path):
     for name, shown in pages.files(pages.page("howto/test-your-app.md")).items():
         (tmp_path / name).write_text(shown, encoding="utf-8")
-    assert "3 passed" in shell.run_one("python -m pytest -q -p no:cacheprovider", tmp_path)
+    assert "4 passed" in shell.run_one("python -m pytest -q -p no:cacheprovider", tmp_path)
 
 
 # --- code --------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from flask_gatehouse.domain import passwords
+from flask_gatehouse.domain import passwords, users
 from flask_gatehouse.flows import administer, reset_password
 from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.kernel import schema
@@ -140,3 +140,15 @@ def test_known_browsers_are_shown_with_their_first_and_last_login(app, root):
         seen = connection.execute(sa.select(schema.device.c.seen_at).where(schema.device.c.user_id == 2)).scalar_one()
     assert [tag["datetime"] for tag in Elements(part).named("time")] == ["1970-01-02T00:00:00Z", as_text(seen)]
     assert "None." not in part
+
+
+def test_the_address_is_shown_with_whether_it_is_verified(app):
+    boss = logged_in(app, "root")
+    assert "verified" not in boss.get(PAGE).text
+    with services_of(app).database.unit() as connection:
+        users.set_email(connection, 2, "bob@example.org")
+    assert "bob@example.org" in boss.get(PAGE).text
+    assert ">not verified<" in boss.get(PAGE).text
+    with services_of(app).database.unit() as connection:
+        assert users.verify_email(connection, 2, "bob@example.org")
+    assert ">verified<" in boss.get(PAGE).text

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 from flask import Flask
 from flask.views import MethodView
+from jinja2 import ChoiceLoader, DictLoader
 from werkzeug.routing import BaseConverter
 
 from flask_gatehouse import Gatehouse, SetupError, public
-from flask_gatehouse.testing import FrozenClock, GatehouseClient, open_routes
+from flask_gatehouse.domain import mail
+from flask_gatehouse.domain.mail import Letter
+from flask_gatehouse.testing import FrozenClock, GatehouseClient, MailBox, open_routes
 
 PASSWORD = "correct horse battery"
 
@@ -22,6 +26,8 @@ def test_rule_36_the_kit_refuses_outside_tests(make_app):
         GatehouseClient(app)
     with pytest.raises(SetupError, match="TESTING"):
         open_routes(app)
+    with pytest.raises(SetupError, match="TESTING"):
+        MailBox(app)
 
 
 def test_the_client_logs_in_as_a_browser_would(make_app):
@@ -106,3 +112,54 @@ def test_a_frozen_clock_goes_on_when_told():
     clock = FrozenClock(start=5)
     clock.advance(timedelta(seconds=1))
     assert clock.now() == 1_000_005
+
+
+# --- the mail box --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def person(make_app):
+    """Return a client of an app without a mail server, whose mails come to `client.box`."""
+    app = make_app(GATEHOUSE_LOGIN_NAME="email", GATEHOUSE_MAIL_URL="smtp://127.0.0.1:9")
+    app.test_client_class = GatehouseClient
+    client = app.test_client()
+    client.box = MailBox(app)
+    return client
+
+
+def test_the_box_gets_the_mails_and_their_links_lead_in(person):
+    person.submit("/register", email="alice@example.org", password=PASSWORD, confirm=PASSWORD)
+    (mail,) = person.box.mails
+    assert (mail.to, mail.subject) == ("alice@example.org", "Confirm your e-mail address for localhost:5000")
+    assert mail.links == tuple(line for line in mail.text.splitlines() if line.startswith("http"))
+    assert f'href="{mail.links[0]}"' in mail.html
+    assert person.submit(mail.links[0]).status_code == 303
+    assert person.log_in("alice@example.org", PASSWORD).status_code == 303
+    assert [mail.subject for mail in person.box.to("alice@example.org")[1:]] == [
+        "A new browser logged in at localhost:5000"
+    ]
+    assert person.box.to("bob@example.org") == ()
+
+
+def test_the_box_empties_the_outbox_and_gets_nothing_of_what_rolled_back(person):
+    person.get("/login")  # the first request makes the tables
+    held = person.application.extensions["gatehouse"].services(person.application)
+    letter = Letter("email_changed", None, "alice@example.org")
+    with suppress(ZeroDivisionError), held.unit() as unit:
+        mail.queue(unit.connection, [letter], unit.now)
+        raise ZeroDivisionError
+    assert person.box.mails == ()
+    person.submit("/register", email="alice@example.org", password=PASSWORD, confirm=PASSWORD)
+    with held.reading() as connection:
+        assert mail.count(connection) == 1
+    assert len(person.box.mails) == len(person.box.mails) == 1
+    with held.reading() as connection:
+        assert mail.count(connection) == 0
+
+
+def test_a_template_that_cannot_be_rendered_fails_the_test_that_looks_into_the_box(person):
+    loader = DictLoader({"gatehouse/mail/verify_email.txt": "{{ 1 / 0 }}"})
+    person.application.jinja_loader = ChoiceLoader([loader, person.application.jinja_loader])
+    person.submit("/register", email="alice@example.org", password=PASSWORD, confirm=PASSWORD)
+    with pytest.raises(LookupError, match="1 mails were not sent"):
+        _ = person.box.mails

@@ -34,6 +34,7 @@ def _facts(user: UserRecord, roles: list[str]) -> dict[str, object]:
         "id": user.id,
         "username": user.username,
         "email": user.email,
+        "is_email_verified": user.is_email_verified,
         "state": user.state,
         "roles": roles,
         "created_at": when(user.created_at),
@@ -111,7 +112,7 @@ def show_all(services: Services, search: str, *, as_json: bool) -> None:
 @json_option
 @with_services
 def show(services: Services, name: str, *, as_json: bool) -> None:
-    """Show one user: state, roles, second factors, live sessions."""
+    """Show one user: e-mail address and whether it is verified, state, roles, second factors, live sessions."""
     user = require_user(services, name)
     with services.reading() as connection:
         credential = passwords.find_credential(connection, users.name_key(user.username))
@@ -131,9 +132,17 @@ def show(services: Services, name: str, *, as_json: bool) -> None:
         print_json(_facts(user, names) | more | {"sessions": [as_dict(session) for session in sessions]})
         return
     roles = [grant.role + (f" until {when(grant.until_at)}" if grant.until_at else "") for grant in grants]
-    facts = [*_facts(user, roles).items(), ("password", _password_words(temporary_until, has_password=has_password))]
+    shown = {**_facts(user, roles), "email": _address_words(user)}
+    del shown["is_email_verified"]
+    facts = [*shown.items(), ("password", _password_words(temporary_until, has_password=has_password))]
     facts.append(("second factors", factors or "none"))
     print_facts([*facts, ("sessions", [session.row.public_id for session in sessions] or "none")])
+
+
+def _address_words(user: UserRecord) -> str:
+    if user.email is None:
+        return "none"
+    return f"{user.email} ({'verified' if user.is_email_verified else 'not verified'})"
 
 
 def _password_words(temporary_until: str | None, *, has_password: bool) -> str:

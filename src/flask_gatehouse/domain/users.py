@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, update
+from sqlalchemy import exists, select, update
 from sqlalchemy.exc import IntegrityError
 
 from flask_gatehouse.kernel.errors import InvalidEmail, InvalidName
 from flask_gatehouse.kernel.keys import new_public_id
-from flask_gatehouse.kernel.schema import ACTIVE, CLOSED, user, user_count
+from flask_gatehouse.kernel.schema import ACTIVE, CLOSED, grant, link, mail, user, user_count
 from flask_gatehouse.kernel.upsert import insert_into
 
 if TYPE_CHECKING:
@@ -224,8 +224,30 @@ def close(connection: Connection, target: UserRecord) -> None:
     """Close a locked user and erase name and address; the row and its id stay."""
     set_state(connection, target, CLOSED)
     gone = f"closed.{target.id}.{new_public_id()}"
-    values = {"username": gone, "username_key": gone, "email": None, "email_key": None}
+    values = {"username": gone, "username_key": gone, "email": None, "email_key": None, "must_verify": False}
     connection.execute(update(user).where(user.c.id == target.id).values(**values))
+
+
+def unconfirmed(connection: Connection, before: Instant, *, limit: int, only: int | None = None) -> list[int]:
+    """Return users who registered by mail, never confirmed the address, and have nothing left to confirm it with.
+
+    Nobody among them ever logged in, as there is no login before; and commands and administrators make others.
+
+    Args:
+        connection: where to read.
+        before: registered by then, and every link of theirs had run out by then.
+        limit: at most so many, the oldest first.
+        only: this user or none.
+    """
+    query = select(user.c.id).where(user.c.must_verify, user.c.state == ACTIVE, user.c.created_at <= before)
+    query = query if only is None else query.where(user.c.id == only)
+    waits = (
+        exists().where(link.c.user_id == user.c.id, link.c.expires_at > before),
+        exists().where(mail.c.user_id == user.c.id),
+        exists().where(grant.c.user_id == user.c.id),
+    )
+    query = query.where(*(~one for one in waits)).order_by(user.c.created_at).limit(limit)
+    return list(connection.execute(query).scalars())
 
 
 def count_by_state(connection: Connection) -> dict[str, int]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask_gatehouse.domain import passwords, users
-from flask_gatehouse.domain.factors import passkey_rows
+from flask_gatehouse.domain import users
 from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.errors import InvalidFieldError
 from flask_gatehouse.kernel.identity import AAL2, ADMIN
 from flask_gatehouse.kernel.schema import ACTIVE, CLOSED, SUSPENDED
 
-from . import acts, revoke, seeds
+from . import acts, closing, revoke, seeds
 from .outcomes import Refusal, Refused, refused, refused_field, refused_value
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ def reset_factors(services: Services, act: Act, user_id: int) -> UserRecord | Re
     """
 
     def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
-        forgotten = _forget_factors(services, unit, user_id)
+        forgotten = closing.forget_factors(services, unit, user_id)
         if not forgotten:
             return refused_value("factor", NO_FACTOR)
         _, ended = revoke.everything_of(services, unit, user_id)
@@ -167,11 +166,6 @@ def demand_factor(services: Services, act: Act, user_id: int, *, is_demanded: bo
     return _on_user(services, act, user_id, change, needs_reason=True)
 
 
-def _forget_factors(services: Services, unit: Unit, user_id: int) -> list[str]:
-    """Forget what the user has enrolled, and return the methods."""
-    return [factor.method for factor in services.factors if factor.forget(unit.connection, user_id)]
-
-
 def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     """Close a user for good: name and address are erased, password, second factors, roles and sessions removed.
 
@@ -181,14 +175,7 @@ def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     def change(unit: Unit, act: Act, target: UserRecord) -> Refused | None:
         if _is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
-        _, ended = revoke.everything_of(services, unit, user_id)
-        passwords.forget(unit.connection, user_id)
-        _forget_factors(services, unit, user_id)
-        passkey_rows.forget_all(unit.connection, user_id)  # their names go, whether or not the feature is on now
-        services.throttle.unlock(unit.connection, user_id)
-        for held in services.roles.grants_of(unit.connection, user_id, 0):
-            services.roles.drop_grant(unit.connection, user_id, held.role)
-        users.close(unit.connection, target)
+        ended = closing.erase(services, unit, target)
         acts.record(unit, act, "user.closed", user_id, sessions_ended=list(ended))
         return None
 

@@ -12,6 +12,8 @@ from flask_gatehouse.domain.mail import Envelope, RejectedError
 from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.identity import SYSTEM
 
+from . import closing
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -96,8 +98,12 @@ def deliver(services: Services, *, is_forced: bool = False, progress: Callable[[
 
 
 def work(services: Services) -> float | None:
-    """Send what is due, for the postman; return after how many seconds more will be, None where nothing waits."""
+    """Send what is due, for the postman; return after how many seconds more will be, None where nothing waits.
+
+    Where people register by mail, this is also when those who never confirmed the address go.
+    """
     told = deliver(services)
+    closing.close_unconfirmed(services)
     if told.is_down:
         return AGAIN_SECONDS
     with services.reading() as connection:

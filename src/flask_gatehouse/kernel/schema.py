@@ -34,7 +34,7 @@ from .errors import SchemaOutdatedError, SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-REVISION = "0006"
+REVISION = "0009"
 VERSION_TABLE = "gatehouse_version"
 PREFIX = "gatehouse_"
 
@@ -73,6 +73,12 @@ user = Table(
     Column("email_key", String(254)),
     Column("must_verify", Boolean, nullable=False, default=False, server_default=false()),
     Index("ix_gatehouse_user_email_key", "email_key", unique=True),
+    Index(
+        "ix_gatehouse_user_unconfirmed",
+        "created_at",
+        sqlite_where=text("must_verify = 1"),
+        postgresql_where=text("must_verify"),
+    ),
     CheckConstraint("state IN ('active', 'suspended', 'closed')", name="state"),
     sqlite_autoincrement=True,
     comment="users; the id is never reused",

@@ -61,15 +61,21 @@ class Mailer:
     def __init__(self, url: MailUrl = NO_MAIL, sender: str = "") -> None:
         self._url = url
         self._sender = sender or NO_SENDER
+        self._taker: Callable[[EmailMessage], object] | None = None
 
     @property
     def is_on(self) -> bool:
         """Whether mail is sent at all."""
-        return bool(self._url)
+        return bool(self._url) or self._taker is not None
+
+    def divert(self, taker: Callable[[EmailMessage], object]) -> None:
+        """Give every mail to a function in place of a server, whatever the settings say: for tests."""
+        self._taker = taker
 
     def courier(self) -> Courier:
         """Return who hands over several mails in one connection, made when the first one is there."""
-        return Courier(self._connect if self._url.scheme in {"smtp", "smtps"} else None, self._sender)
+        is_served = self._taker is None and self._url.scheme in {"smtp", "smtps"}
+        return Courier(self._connect if is_served else None, self._sender, self._taker or _print)
 
     def _connect(self) -> smtplib.SMTP:
         """Open a connection; off loopback nothing is said before TLS is there and the certificate is checked.
@@ -97,15 +103,26 @@ class Mailer:
         return server
 
 
+def _print(message: EmailMessage) -> None:
+    sys.stderr.write(f"{message.as_string()}\n")
+
+
 class Courier:
     """Hands over mails one after the other. Use it in a `with`.
 
     Args:
-        connect: opens a connection; None: mails are printed to the console.
+        connect: opens a connection; None: mails go to the taker.
         sender: who they are from.
+        taker: takes mails where there is no connection to make.
     """
 
-    def __init__(self, connect: Callable[[], smtplib.SMTP] | None, sender: str) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], smtplib.SMTP] | None,
+        sender: str,
+        taker: Callable[[EmailMessage], object] = _print,
+    ) -> None:
+        self._taker = taker
         self._connect = connect
         self._sender = sender
         self._server: smtplib.SMTP | None = None
@@ -133,7 +150,7 @@ class Courier:
         """
         message = message_of(envelope, self._sender)
         if self._connect is None:
-            sys.stderr.write(f"{message.as_string()}\n")
+            self._taker(message)
             return
         try:
             if self._server is None:
