@@ -69,6 +69,7 @@ UNSAFE: tuple[tuple[str, dict[str, Any], dict[str, object]], ...] = (
         {},
     ),
     ("under 8 or over 64", {"password_min": 6}, {}),
+    ("`demanded`, without a feature that offers a factor", {"user_factor": "demanded"}, {}),
     ("`email`, `both`, without `GATEHOUSE_MAIL_URL`", {"login_name": "email"}, {}),
     ("missing, with `smtp://` or `smtps://`", {"mail_url": parse_mail_url("smtps://mail.example")}, {}),
     ("`console:` with an origin off loopback", {"mail_url": parse_mail_url("console:")}, {}),

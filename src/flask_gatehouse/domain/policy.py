@@ -144,11 +144,13 @@ class Demands:
         roles: names of roles; the set may grow while the app is built.
         permissions: whichever role they come from; the set may grow as well.
         is_admin_demanded: whether the role `admin` is among them, by a setting.
+        is_all_demanded: whether that is everything, of everybody, by a setting.
     """
 
     roles: AbstractSet[str] = frozenset()
     permissions: AbstractSet[str] = frozenset()
     is_admin_demanded: bool = False
+    is_all_demanded: bool = False
 
     def of_role(self, name: str) -> bool:
         """Tell whether a role that is built in or declared in code demands AAL2."""

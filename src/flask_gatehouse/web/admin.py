@@ -106,6 +106,7 @@ def _context(user_id: int, acted: str = "", form: GatehouseForm | None = None) -
             "all_roles": list(held.roles.all(connection)),
             "factors": seeds.enrolled_of(held, connection, user_id),
             "offers_factor": seeds.offers_factor(held),
+            "is_demanded_of_all": held.settings.demands_factor,
             "sessions": held.sessions.live_of_user(connection, user_id, now, is_admin=is_admin),
             "entries": None if entries is None else [full_entry(entry, user_id) for entry in entries],
             "forms": _forms(user, acted, form),
