@@ -101,7 +101,16 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
         | {"gatehouse_session.data", "gatehouse_counter.key"}
     ),
     "security": frozenset(
-        {"*.state", "*.epoch", "*.is_pending", "*.is_remembered", "*.proofs", "*.expires_at", "*.temporary_until"}
+        {
+            "*.state",
+            "*.epoch",
+            "*.is_pending",
+            "*.is_remembered",
+            "*.proofs",
+            "*.expires_at",
+            "*.temporary_until",
+            "*.compromised_at",
+        }
         | {"*.role", "*.permission", "*.until_at", "*.granted_by", "*.purpose", "*.kind", "*.outcome"}
         | {"*.count", "*.total", "*.ends_at", "*.blocked_until", "*.refunded_until", "*.hash", "*.mac"}
         | {"*.judging", "*.refused", "*.purge_at"}

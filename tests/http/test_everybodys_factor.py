@@ -65,13 +65,17 @@ def with_setting(app, make_app, **config):
     return make_app(add_routes, **{**ON, "GATEHOUSE_DATABASE_URL": url, **config})
 
 
+def told(answer):
+    """Return status and kind of what a program was answered."""
+    return answer.status_code, (answer.json or {})["type"].rpartition("/")[2]
+
+
 def test_v6_3_3_nothing_is_open_to_who_lacks_the_factor_that_everybody_needs(app):
     bob = logged_in(app, "bob")
     for path in (*GUARDED, *OWN, "/role-helper"):
         refused = bob.get(path)
         assert (refused.status_code, refused.location) == (302, f"/account/security?next={path}"), path
-        program = bob.get(path, headers=PROGRAM)
-        assert (program.status_code, program.json["type"].rpartition("/")[2]) == (403, "enrol"), path
+        assert told(bob.get(path, headers=PROGRAM)) == (403, "enrol"), path
     assert submit(bob, "/change", page="/account/security").location == "/account/security"  # a POST has no way back
     assert [bob.get(path).status_code for path in (*PROVING, "/")] == [200] * 4
     assert "nothing else is open to you" in bob.get("/account/security").get_data(as_text=True)
@@ -84,7 +88,7 @@ def test_v6_3_3_nothing_is_open_to_who_lacks_the_factor_that_everybody_needs(app
 def test_v6_3_3_who_enrols_the_factor_that_everybody_needs_is_led_back_and_is_in(app):
     bob = logged_in(app, "bob")
     refused = bob.get("/permission")
-    assert f'href="/account/security/totp?next=/permission"' in bob.get(refused.location).get_data(as_text=True)
+    assert 'href="/account/security/totp?next=/permission"' in bob.get(refused.location).get_data(as_text=True)
     codes = enrol_by_page(app, bob, "/account/security/totp?next=/permission")
     assert 'href="/permission"' in codes.get_data(as_text=True)
     assert [bob.get(path).status_code for path in (*GUARDED, *OWN)] == [200] * 12
@@ -126,8 +130,7 @@ def test_v6_3_3_whom_the_app_vouches_for_owes_the_factor_too_and_no_act_on_one_u
     assert client.get("/protected").location == "/account/security?next=/protected"
     enrol(held, 1)  # in another session: this one has not proven it
     assert client.get("/protected").location == "/reauthenticate?next=/protected"
-    program = client.get("/protected", headers=PROGRAM)
-    assert (program.status_code, program.json["type"].rpartition("/")[2]) == (401, "step-up")
+    assert told(client.get("/protected", headers=PROGRAM)) == (401, "step-up")
 
 
 def test_administrators_see_that_the_site_demands_it(app):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 BUILT_IN = {
     "users:read": "See users, their roles and sessions",
-    "users:suspend": "Suspend and restore users",
+    "users:suspend": "Suspend and restore users, and mark their passwords as compromised",
     "users:unlock": "Zero a user's count of wrong passwords",
     "users:factors": "Demand second factors of users, and reset lost ones",
     "roles:edit": "Make, change and delete roles",

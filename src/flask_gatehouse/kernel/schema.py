@@ -34,7 +34,7 @@ from .errors import SchemaOutdatedError, SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-REVISION = "0006"
+REVISION = "0008"
 VERSION_TABLE = "gatehouse_version"
 PREFIX = "gatehouse_"
 
@@ -93,6 +93,7 @@ password = Table(
     Column("digest", Text, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
     Column("temporary_until", BigInteger),
+    Column("compromised_at", BigInteger),
     comment="password digests, apart from the users so that no join of a host app meets them",
 )
 

@@ -88,7 +88,7 @@ class Settings:
     password_min: int = _setting(
         parsing.whole,
         SHORTEST_PASSWORD,
-        "Shortest password, in characters (code points). Under `strict` 8 are enough where `USER_FACTOR` is `demanded`.",
+        "Shortest password, in characters (code points); under `strict` 8 where `USER_FACTOR` is `demanded`.",
         strict=15,
     )
     breached_passwords: str = _setting(
