@@ -69,6 +69,7 @@ UNSAFE: tuple[tuple[str, dict[str, Any], dict[str, object]], ...] = (
         {},
     ),
     ("under 8 or over 64", {"password_min": 6}, {}),
+    ("`demanded`, without a feature that offers a factor", {"user_factor": "demanded"}, {}),
     ("`email`, `both`, without `GATEHOUSE_MAIL_URL`", {"login_name": "email"}, {}),
     ("missing, with `smtp://` or `smtps://`", {"mail_url": parse_mail_url("smtps://mail.example")}, {}),
     ("`console:` with an origin off loopback", {"mail_url": parse_mail_url("console:")}, {}),
@@ -100,7 +101,16 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
         | {"gatehouse_session.data", "gatehouse_counter.key"}
     ),
     "security": frozenset(
-        {"*.state", "*.epoch", "*.is_pending", "*.is_remembered", "*.proofs", "*.expires_at", "*.temporary_until"}
+        {
+            "*.state",
+            "*.epoch",
+            "*.is_pending",
+            "*.is_remembered",
+            "*.proofs",
+            "*.expires_at",
+            "*.temporary_until",
+            "*.compromised_at",
+        }
         | {"*.role", "*.permission", "*.until_at", "*.granted_by", "*.purpose", "*.kind", "*.outcome"}
         | {"*.count", "*.total", "*.ends_at", "*.blocked_until", "*.refunded_until", "*.hash", "*.mac"}
         | {"*.judging", "*.refused", "*.purge_at"}

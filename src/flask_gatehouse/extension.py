@@ -294,7 +294,7 @@ class Gatehouse:
             loaded.remember,
         )
         is_demanded = loaded.admin_factor == "demanded"
-        demands = policy.Demands(self._roles.demanding, self._policy.demanding, is_demanded)
+        demands = policy.Demands(self._roles.demanding, self._policy.demanding, is_demanded, loaded.demands_factor)
         store = sessions.SqlSessions(database, self._roles.in_code, demands)
         on = features.switched_on(loaded.features, keys)
         factors = (*self._factors, *(factor for feature in on for factor in feature.factors))

@@ -24,7 +24,12 @@ PATHS = (
     *("/account/sessions/end-others", "/account/sessions/0123456789abcdef/end", "/account/sessions/x%00/end"),
     *("/admin/users/2/suspend", "/admin/users/2/restore", "/admin/users/2/unlock", "/admin/users/2/grant"),
     *("/admin/users/2/withdraw", "/admin/users/2/end-sessions", "/admin/users/1/suspend", "/admin/users/99/suspend"),
-    *("/admin/users/2/reset-factors", "/admin/users/2/demand-factor", "/reset-password/{link}"),
+    *(
+        "/admin/users/2/reset-factors",
+        "/admin/users/2/demand-factor",
+        "/admin/users/2/mark-compromised",
+        "/reset-password/{link}",
+    ),
 )
 NAMES = ("username", "password", "confirm", "current", "email", "remember", "code", "recovery_code", "next", "role")
 names = st.sampled_from([*NAMES, "until", "reason", "reason", "csrf_token", "", "x[]", "username\x00"])

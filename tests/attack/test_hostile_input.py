@@ -41,6 +41,7 @@ FORMS: dict[str, dict[str, str]] = {
     "/admin/users/2/withdraw": {"role": "admin", "reason": "because"},
     "/admin/users/2/end-sessions": {"reason": "because"},
     "/admin/users/2/reset-factors": {"reason": "because"},
+    "/admin/users/2/mark-compromised": {"reason": "because"},
     "/admin/users/2/demand-factor": {"demanded": "y", "reason": "because"},
 }
 FIELDS = [(path, name) for path, fields in FORMS.items() for name in fields]

@@ -135,6 +135,7 @@ WHOLE = {
     "/admin/users/2/grant": {"role": "admin", "until": "2999-01-01T00:00:00Z", "reason": "a test"},
     "/admin/users/2/end-sessions": {"reason": "a test"},
     "/admin/users/2/reset-factors": {"reason": "a test"},
+    "/admin/users/2/mark-compromised": {"reason": "a test"},
     "/admin/users/2/demand-factor": {"demanded": "y", "reason": "a test"},
 }
 TWICE = [(path, name) for path, fields in WHOLE.items() for name in fields]

@@ -32,10 +32,12 @@ COMMANDS = {
     "role": {"create", "delete", "edit", "grant", "list", "show", "withdraw"},
     "routes": set(),
     "session": {"list", "revoke"},
-    "user": {"create", "delete", "list", "reset", "reset-factors", "restore", "show", "suspend", "unlock"},
+    "user": {"create", "delete", "list", "mark-compromised", "reset", "reset-factors", "restore", "show", "suspend"}
+    | {"unlock"},
 }
 CHANGES = {
     *("user create", "user suspend", "user restore", "user unlock", "user reset", "user reset-factors", "user delete"),
+    "user mark-compromised",
     *("role create", "role edit", "role delete", "role grant", "role withdraw"),
     *("session revoke", "init", "audit export", "keys rotate"),
 }

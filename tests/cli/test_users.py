@@ -223,6 +223,23 @@ def test_v6_4_1_63b_3_1_1_2_09_63b_3_2_1_1_a_temporary_password_works_once_and_m
     assert run.json("user", "show", "alice")["has_password"] is False
 
 
+def test_v6_2_10_63b_3_1_1_2_09_a_password_is_marked_as_compromised_with_a_reason(run):
+    run.create("alice")
+    log_in(run)
+    assert run.json("user", "show", "alice")["password_compromised_at"] is None
+    told = run.ok("user", "mark-compromised", "alice", "--reason", "seen in a paste")
+    assert told == "alice has a password that opens nothing any more; all sessions have ended.\n"
+    assert "marked as compromised" in run.ok("user", "show", "alice")
+    assert run.json("user", "show", "alice")["password_compromised_at"] is not None
+    assert run.json("session", "list") == []
+    assert not log_in(run)
+    link = run.json("user", "reset", "alice")["link"].rpartition("/")[2]
+    assert not isinstance(reset_password.complete(run.services, link, "another quiet river", Source()), Refused)
+    assert isinstance(log_in(run, password="another quiet river"), Issued)
+    (event,) = run.events("password.compromised")
+    assert (event["actor"], event["detail"]["reason"]) == ("cli", "seen in a paste")
+
+
 def test_v6_5_6_second_factors_are_shown_and_reset(make_app):
     run = Commands(make_app(add_clerk, SECRET_KEY=SECRET, **phones.ON))
     run.create("alice")
@@ -269,7 +286,7 @@ def test_deleting_asks_first_and_erases_name_and_address(run):
     assert run.json("user", "show", "alice")["id"] > gone["id"]
 
 
-@pytest.mark.parametrize("command", ["suspend", "delete"])
+@pytest.mark.parametrize("command", ["suspend", "delete", "mark-compromised"])
 def test_rule_24_the_last_administrator_stays(run, command):
     run.create("alice", "--role", "admin")
     arguments = ("user", command, "alice", *(["--yes"] if command == "delete" else []))
@@ -279,7 +296,7 @@ def test_rule_24_the_last_administrator_stays(run, command):
     run.ok(*arguments)
 
 
-@pytest.mark.parametrize("command", ["show", "suspend", "restore", "unlock", "reset", "delete"])
+@pytest.mark.parametrize("command", ["show", "suspend", "restore", "unlock", "reset", "mark-compromised", "delete"])
 @pytest.mark.parametrize("name", ["nobody", "x", "\u017fam", "a" * 300, "%", "'; --"])
 def test_a_name_that_is_no_users_is_refused_in_one_line(run, command, name):
     assert run.refused("user", command, name) == f"Error: no user is named {name}\n"

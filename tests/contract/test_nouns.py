@@ -340,7 +340,7 @@ def test_rule_25_the_claim_is_spent_once_for_ever(crowd, home):
 
 
 def test_rule_24_administrators_who_can_log_in_without_end_are_counted(home):
-    names = ("lasting", "ending", "suspended", "closed", "passwordless", "expired", "temporary")
+    names = ("lasting", "ending", "suspended", "closed", "passwordless", "expired", "temporary", "marked")
     ids = {name: home.person(name, roles=["admin"]) for name in names}
     home.person("plain")
     now, leaving = home.clock.now(), {name: home.user(ids[name]) for name in ("suspended", "closed")}
@@ -352,4 +352,6 @@ def test_rule_24_administrators_who_can_log_in_without_end_are_counted(home):
         passwords.forget(connection, ids["passwordless"])
         passwords.store(connection, ids["expired"], "digest", now, temporary_until=now)
         passwords.store(connection, ids["temporary"], "digest", now, temporary_until=now + 1)
+        assert passwords.mark_compromised(connection, ids["marked"], now)
+        assert not passwords.mark_compromised(connection, ids["marked"], now + 1)
         assert held.lasting_admins(connection, now) == {ids["lasting"], ids["temporary"]}

@@ -44,6 +44,11 @@ def end_the_grant(home: house.House, act: Act, user_id: int) -> object:
     return administer.grant(home.services, act, user_id, "admin", home.clock.now() + HOUR)
 
 
+def mark(home: house.House, act: Act, user_id: int) -> object:
+    """Mark a user's password as compromised."""
+    return administer.mark_compromised(home.services, act, user_id)
+
+
 def restore(home: house.House, act: Act, user_id: int) -> object:
     """Restore a user."""
     return administer.restore(home.services, act, user_id)
@@ -69,8 +74,8 @@ def grant_clerk(home: house.House, act: Act, user_id: int) -> object:
     return administer.grant(home.services, act, user_id, "clerk")
 
 
-DEEDS: list[Deed] = [suspend, close, withdraw, end_the_grant, restore, unlock, end_sessions, grant_clerk, reset_factors]
-TAKING: list[Deed] = [suspend, close, withdraw, end_the_grant]
+TAKING: list[Deed] = [suspend, close, withdraw, end_the_grant, mark]
+DEEDS: list[Deed] = [*TAKING, restore, unlock, end_sessions, grant_clerk, reset_factors]
 
 
 def reason(outcome: object) -> Refusal | None:
@@ -92,13 +97,15 @@ def test_rule_24_the_last_administrator_stays_on_every_path(home, deed: Deed):
 
 
 @pytest.mark.parametrize("deed", TAKING)
-@pytest.mark.parametrize("other", ["ending", "suspended", "passwordless"])
+@pytest.mark.parametrize("other", ["ending", "suspended", "passwordless", "marked"])
 def test_rule_24_who_cannot_log_in_for_ever_does_not_count(home, deed: Deed, other: str):
     root, second = home.person("root", roles=["admin"]), home.person("second", roles=["admin"])
     if other == "ending":
         end_the_grant(home, BY_COMMAND, second)
     if other == "suspended":
         suspend(home, BY_COMMAND, second)
+    if other == "marked":
+        mark(home, BY_COMMAND, second)
     if other == "passwordless":
         with home.services.database.unit() as connection:
             passwords.forget(connection, second)
@@ -317,7 +324,7 @@ def test_a_withdrawn_role_is_gone_and_recorded_with_its_reason(home):
 # --- reasons and roles -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("deed", [suspend, withdraw, end_sessions, reset_factors])
+@pytest.mark.parametrize("deed", [suspend, withdraw, end_sessions, reset_factors, mark])
 @pytest.mark.parametrize("text", ["", "  ", "a\nb", "a\x00b", "\ud800", "x" * 501])
 def test_v2_2_3_what_takes_something_away_needs_a_reason_of_one_line(home, deed: Deed, text: str):
     home.person("root", roles=["admin"])

@@ -31,6 +31,7 @@ KINDS = [
     "closed, its mark",
     "disabled",
     "password-less",
+    "marked as compromised",
     "temporary, ended",
     "other case",
 ]
@@ -51,6 +52,8 @@ def attempt_of(home: house.House, kind: str) -> tuple[str, str]:
     if kind == "password-less":
         with services.database.unit() as connection:
             passwords.forget(connection, user_id)
+    if kind == "marked as compromised":
+        administer.mark_compromised(services, BY_COMMAND, user_id)
     if kind.startswith("temporary"):
         digest = services.hasher.hash(PASSWORD)
         with services.database.unit() as connection:

@@ -80,7 +80,12 @@ def forget(home: house.House, alice: int) -> None:
         passwords.forget(connection, alice)
 
 
-CHANGES = [change_password, reset, suspend, suspend_and_restore, close, end_all, make_temporary, forget]
+def mark(home: house.House, alice: int) -> None:
+    """Mark the password as compromised."""
+    assert administer.mark_compromised(home.services, BY_COMMAND, alice)
+
+
+CHANGES = [change_password, reset, suspend, suspend_and_restore, close, end_all, make_temporary, forget, mark]
 Change = Callable[[house.House, int], None]
 
 
@@ -100,7 +105,7 @@ def test_rule_01_a_login_that_was_hashing_during_a_change_does_not_survive_it(ho
     assert home.verified() == len(home.events())
 
 
-@pytest.mark.parametrize("change", [reset, suspend, close, end_all, make_temporary, forget])
+@pytest.mark.parametrize("change", [reset, suspend, close, end_all, make_temporary, forget, mark])
 def test_rule_01_a_step_up_that_was_hashing_during_a_change_does_not_survive_it(
     home, alice, open_house, change: Change
 ):
@@ -117,7 +122,7 @@ def test_rule_01_a_step_up_that_was_hashing_during_a_change_does_not_survive_it(
     assert not home.events("step_up.succeeded")
 
 
-@pytest.mark.parametrize("change", [reset, suspend, close, end_all, make_temporary, forget])
+@pytest.mark.parametrize("change", [reset, suspend, close, end_all, make_temporary, forget, mark])
 def test_rule_01_a_password_change_that_was_hashing_during_another_one_does_not_win(
     home, alice, open_house, change: Change
 ):

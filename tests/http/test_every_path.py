@@ -140,6 +140,11 @@ def close(home):
     assert administer.close(home.held, ACT, 1)
 
 
+def mark(home):
+    """Mark alice's password as compromised."""
+    assert administer.mark_compromised(home.held, ACT, 1)
+
+
 def demand(home):
     """Demand a factor of alice, who has none."""
     assert administer.demand_factor(home.held, ACT, 1, is_demanded=True)
@@ -151,7 +156,7 @@ def demand_enrolled(home):
     demand(home)
 
 
-SHUT = {one.__name__: one for one in (nothing, delay, disable, suspend, close, demand, demand_enrolled)}
+SHUT = {one.__name__: one for one in (nothing, delay, disable, suspend, close, mark, demand, demand_enrolled)}
 
 
 # --- paths -------------------------------------------------------------------------------------------------
@@ -313,28 +318,28 @@ def by_confirmed_address(home):
 # A link and a temporary password lift a delay and enable a disabled password: that is what they are handed out for.
 IN, OUT, PENDING, ENROL, PROVE = "in", "out", "pending", "enrol", "prove"
 TABLE = {
-    #                       nothing delay disable suspend close demand demand_enrolled
-    by_page: (IN, OUT, OUT, OUT, OUT, ENROL, PENDING),
-    by_program: (IN, OUT, OUT, OUT, OUT, ENROL, PENDING),
-    by_known_browser: (IN, IN, IN, OUT, OUT, ENROL, PENDING),
-    by_host: (IN, IN, IN, OUT, OUT, ENROL, PENDING),
-    by_live_session: (IN, IN, IN, OUT, OUT, ENROL, PROVE),
-    by_link: (IN, IN, IN, OUT, OUT, ENROL, PENDING),
-    by_temporary_password: (IN, IN, IN, OUT, OUT, ENROL, PENDING),
-    by_code: (IN, OUT, OUT, OUT, OUT, ENROL, IN),
-    by_code_asked_before: (IN, IN, IN, OUT, OUT, IN, IN),
-    by_recovery_code: (IN, OUT, OUT, OUT, OUT, ENROL, IN),
-    by_step_up: (IN, IN, IN, OUT, OUT, ENROL, PROVE),
-    by_new_password: (IN, IN, IN, OUT, OUT, ENROL, PROVE),
-    by_passkey: (IN, IN, IN, OUT, OUT, IN, IN),
-    by_touched_passkey: (OUT, OUT, OUT, OUT, OUT, OUT, OUT),
-    by_passkey_after_password: (IN, OUT, OUT, OUT, OUT, IN, IN),
-    by_passkey_again: (IN, IN, IN, OUT, OUT, IN, IN),
-    by_enrolling_a_passkey: (IN, IN, IN, OUT, OUT, IN, PROVE),
-    by_removing_a_passkey: (IN, IN, IN, OUT, OUT, ENROL, PROVE),
-    by_forgotten_password: (IN, IN, IN, OUT, OUT, ENROL, PENDING),
-    by_mailed_link_alone: (OUT, OUT, OUT, OUT, OUT, OUT, OUT),
-    by_confirmed_address: (OUT, OUT, OUT, OUT, OUT, OUT, OUT),
+    #                       nothing delay disable suspend close mark demand demand_enrolled
+    by_page: (IN, OUT, OUT, OUT, OUT, OUT, ENROL, PENDING),
+    by_program: (IN, OUT, OUT, OUT, OUT, OUT, ENROL, PENDING),
+    by_known_browser: (IN, IN, IN, OUT, OUT, OUT, ENROL, PENDING),
+    by_host: (IN, IN, IN, OUT, OUT, IN, ENROL, PENDING),
+    by_live_session: (IN, IN, IN, OUT, OUT, OUT, ENROL, PROVE),
+    by_link: (IN, IN, IN, OUT, OUT, IN, ENROL, PENDING),
+    by_temporary_password: (IN, IN, IN, OUT, OUT, IN, ENROL, PENDING),
+    by_code: (IN, OUT, OUT, OUT, OUT, OUT, ENROL, IN),
+    by_code_asked_before: (IN, IN, IN, OUT, OUT, OUT, IN, IN),
+    by_recovery_code: (IN, OUT, OUT, OUT, OUT, OUT, ENROL, IN),
+    by_step_up: (IN, IN, IN, OUT, OUT, OUT, ENROL, PROVE),
+    by_new_password: (IN, IN, IN, OUT, OUT, OUT, ENROL, PROVE),
+    by_passkey: (IN, IN, IN, OUT, OUT, IN, IN, IN),
+    by_touched_passkey: (OUT, OUT, OUT, OUT, OUT, OUT, OUT, OUT),
+    by_passkey_after_password: (IN, OUT, OUT, OUT, OUT, OUT, IN, IN),
+    by_passkey_again: (IN, IN, IN, OUT, OUT, OUT, IN, IN),
+    by_enrolling_a_passkey: (IN, IN, IN, OUT, OUT, OUT, IN, PROVE),
+    by_removing_a_passkey: (IN, IN, IN, OUT, OUT, OUT, ENROL, PROVE),
+    by_forgotten_password: (IN, IN, IN, OUT, OUT, IN, ENROL, PENDING),
+    by_mailed_link_alone: (OUT, OUT, OUT, OUT, OUT, OUT, OUT, OUT),
+    by_confirmed_address: (OUT, OUT, OUT, OUT, OUT, OUT, OUT, OUT),
 }
 WITH_PASSKEY = {by_passkey, by_touched_passkey, by_passkey_after_password, by_passkey_again, by_removing_a_passkey}
 CASES = [

@@ -21,7 +21,10 @@ from tests.support.people import (
 from tests.support.visitor import csrf_token, submit
 
 PAGES = ("/admin", "/admin/users", "/admin/users/1", "/admin/roles", "/admin/roles/admin", "/admin/sessions")
-ACTIONS = ("suspend", "restore", "unlock", "grant", "withdraw", "end-sessions", "reset-factors", "demand-factor")
+ACTIONS = (
+    *("suspend", "restore", "unlock", "grant", "withdraw", "end-sessions", "reset-factors", "demand-factor"),
+    "mark-compromised",
+)
 FIELDS = {"reason": "for the test", "role": "admin"}
 
 
@@ -232,6 +235,7 @@ UNTAKEABLE = (
     ("unlock", {"reason": "a\nb"}, "unlock-reason", "Control characters"),
     ("end-sessions", {}, "end-sessions-reason", "Give a reason"),
     ("reset-factors", {}, "reset-factors-reason", "Give a reason"),
+    ("mark-compromised", {}, "mark-compromised-reason", "Give a reason"),
     ("demand-factor", {}, "demand-factor-reason", "Give a reason"),
     ("withdraw", {"role": "admin"}, "withdraw-reason", "Give a reason"),
     ("withdraw", {"role": "admin", "reason": "x"}, "withdraw-role", "does not hold"),

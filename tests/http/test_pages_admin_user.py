@@ -57,6 +57,10 @@ def end_temporary(app):
 WAYS = {
     "The user is suspended.": (lambda app: administer.suspend(services_of(app), ACT, 2), "restore"),
     "Closed for good.": (lambda app: administer.close(services_of(app), ACT, 2), ""),
+    "The password is marked as compromised.": (
+        lambda app: administer.mark_compromised(services_of(app), ACT, 2),
+        "reset",
+    ),
     "No password.": (forget_password, "reset"),
     "A temporary password.": (lambda app: reset_password.make_temporary(services_of(app), CLI, "bob"), ""),
     "The temporary password has run out": (end_temporary, "reset"),

@@ -340,6 +340,7 @@ def test_v8_2_1_every_page_of_gatehouse_is_guarded_as_written_here(build):
         "gatehouse.admin_end_session": "login, permission sessions:revoke, fresh",
         "gatehouse.admin_end_sessions": "login, permission sessions:revoke, fresh",
         "gatehouse.admin_grant": "login, permission roles:grant, fresh",
+        "gatehouse.admin_mark_compromised": "login, permission users:suspend, fresh",
         "gatehouse.admin_reset_factors": "login, permission users:factors, fresh",
         "gatehouse.admin_restore": "login, permission users:suspend, fresh",
         "gatehouse.admin_role": "login, permission users:read",

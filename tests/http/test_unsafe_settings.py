@@ -33,6 +33,7 @@ UNSAFE = [
     ({"GATEHOUSE_TRUSTED_PROXIES": "unix 0.0.0.0/0"}, "GATEHOUSE_TRUSTED_PROXIES", "name your proxies"),
     ({"WTF_CSRF_FIELD_NAME": "my_token"}, "WTF_CSRF_FIELD_NAME", "remove it"),
     ({"GATEHOUSE_LOGIN_NAME": "email"}, "GATEHOUSE_LOGIN_NAME", "or username"),
+    ({"GATEHOUSE_USER_FACTOR": "demanded"}, "GATEHOUSE_USER_FACTOR", "add totp"),
     ({"WTF_CSRF_ENABLED": False}, "WTF_CSRF_ENABLED", "remove it"),
     ({"LOGIN_DISABLED": True}, "LOGIN_DISABLED", "remove it"),
     ({"SESSION_COOKIE_HTTPONLY": False}, "SESSION_COOKIE_HTTPONLY", "remove it"),

@@ -47,7 +47,7 @@ def test_dotenv_is_looked_for_in_the_folder_given(tmp_path):
 def test_v13_3_1_every_setting_can_stand_in_a_file_of_its_own(monkeypatch, tmp_path, name):
     examples = {"origins": "https://a.example", "trusted_proxies": "10.0.0.0/8", "profile": "strict"}
     examples |= {"registration": "closed", "login_name": "both", "session_protection": "basic", "throttle": "off"}
-    examples |= {"admin_factor": "demanded"}
+    examples |= {"admin_factor": "demanded", "user_factor": "demanded"}
     examples |= {"argon2": "64,1,1", "url_prefix": "/auth", "admin_prefix": "/boss", "first_user_admin": "yes"}
     examples |= {"after_login": "/home", "database_url": "sqlite:///elsewhere.sqlite3"}
     examples |= {"password_min": "12", "max_sessions": "7", "features": "totp"}
@@ -160,6 +160,16 @@ def test_the_strict_profile_tightens_what_is_not_set():
     assert (loaded.admin_idle, loaded.fresh) == (timedelta(minutes=15), timedelta(minutes=5))
     assert (loaded.password_min, loaded.argon2) == (15, (47104, 2, 1))
     assert load({"GATEHOUSE_PROFILE": "strict", "GATEHOUSE_PASSWORD_MIN": 20}).password_min == 20
+
+
+def test_v6_2_1_63b_3_1_1_2_01_under_strict_eight_are_enough_where_no_password_stands_alone():
+    strict = {"GATEHOUSE_PROFILE": "strict", "GATEHOUSE_USER_FACTOR": "demanded", "GATEHOUSE_FEATURES": "totp"}
+    assert load(strict).password_min == 8
+    assert load(strict | {"GATEHOUSE_PASSWORD_MIN": 20}).password_min == 20
+    safe = SAFE | strict | {"GATEHOUSE_PEPPER": SECRET}
+    assert unsafe(safe | {"GATEHOUSE_PASSWORD_MIN": 12}) == []
+    alone = safe | {"GATEHOUSE_USER_FACTOR": "offered", "GATEHOUSE_PASSWORD_MIN": 12}
+    assert unsafe(alone) == ["GATEHOUSE_PASSWORD_MIN"]
 
 
 # --- unsafe values -----------------------------------------------------------------------------------------

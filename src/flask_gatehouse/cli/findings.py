@@ -107,6 +107,7 @@ OF_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "GATEHOUSE_SESSION_IDLE": ("V7.3.1", "63B-2.2.3-2"),
     "GATEHOUSE_ADMIN_IDLE": ("V7.3.1", "63B-2.2.3-2"),
     "GATEHOUSE_ADMIN_FACTOR": ("V6.3.3",),
+    "GATEHOUSE_USER_FACTOR": ("V6.3.3",),
     "GATEHOUSE_REMEMBER": ("V7.3.2", "63B-2.1.3-1"),
     "GATEHOUSE_FRESH": ("V7.5.1",),
     "GATEHOUSE_MAX_SESSIONS": ("V7.1.2",),

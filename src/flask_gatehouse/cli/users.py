@@ -1,4 +1,4 @@
-"""`gatehouse user`: create, see, suspend, restore, unlock, reset, reset factors, delete."""
+"""`gatehouse user`: create, see, suspend, restore, unlock, mark passwords, reset, reset factors, delete."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _all(services: Services, search: str) -> Iterator[dict[str, object]]:
 
 @click.group("user", cls=Commands)
 def commands() -> None:
-    """Create, see, suspend, restore, unlock, reset, delete users; reset their second factors."""
+    """Create, see, suspend, restore, unlock, reset, delete users; mark passwords, reset second factors."""
 
 
 @commands.command("create")
@@ -121,20 +121,22 @@ def show(services: Services, name: str, *, as_json: bool) -> None:
     sessions = live_of(services, user)
     has_password = credential is not None and credential.digest is not None
     temporary_until = when(credential.temporary_until) if credential else None
+    compromised_at = when(credential.compromised_at) if credential else None
     if as_json:
         held = [
             {"role": grant.role, "until": when(grant.until_at), "granted_at": when(grant.granted_at)}
             for grant in grants
         ]
         more: dict[str, object] = {"has_password": has_password, "temporary_password_until": temporary_until}
-        more |= {"grants": held, "factors": factors}
+        more |= {"password_compromised_at": compromised_at, "grants": held, "factors": factors}
         names = [grant.role for grant in grants]
         print_json(_facts(user, names) | more | {"sessions": [as_dict(session) for session in sessions]})
         return
     roles = [grant.role + (f" until {when(grant.until_at)}" if grant.until_at else "") for grant in grants]
     shown = {**_facts(user, roles), "email": _address_words(user)}
     del shown["is_email_verified"]
-    facts = [*shown.items(), ("password", _password_words(temporary_until, has_password=has_password))]
+    words = _password_words(temporary_until, compromised_at, has_password=has_password)
+    facts = [*shown.items(), ("password", words)]
     facts.append(("second factors", factors or "none"))
     print_facts([*facts, ("sessions", [session.row.public_id for session in sessions] or "none")])
 
@@ -145,9 +147,11 @@ def _address_words(user: UserRecord) -> str:
     return f"{user.email} ({'verified' if user.is_email_verified else 'not verified'})"
 
 
-def _password_words(temporary_until: str | None, *, has_password: bool) -> str:
+def _password_words(temporary_until: str | None, compromised_at: str | None, *, has_password: bool) -> str:
     if not has_password:
         return "none"
+    if compromised_at:
+        return f"marked as compromised {compromised_at}"
     return f"temporary until {temporary_until}" if temporary_until else "set"
 
 
@@ -189,6 +193,21 @@ def restore(services: Services, name: str, reason: str, *, as_json: bool) -> Non
 def unlock(services: Services, name: str, reason: str, *, as_json: bool) -> None:
     """Zero a user's count of wrong passwords."""
     _change(services, name, administer.unlock, act(reason), "is unlocked", as_json=as_json)
+
+
+@commands.command("mark-compromised")
+@name_argument
+@reason_option
+@json_option
+@with_services
+def mark_compromised(services: Services, name: str, reason: str, *, as_json: bool) -> None:
+    """Let a user's password prove nothing any more, as somebody else knows it; all sessions end.
+
+    The user is told by mail and chooses another one through a mailed link, or through one that `user reset` makes.
+    """
+    doing = act(reason_or_ask(reason))
+    told = "has a password that opens nothing any more; all sessions have ended"
+    _change(services, name, administer.mark_compromised, doing, told, as_json=as_json)
 
 
 @commands.command("reset-factors")

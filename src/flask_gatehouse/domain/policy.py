@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 BUILT_IN = {
     "users:read": "See users, their roles and sessions",
-    "users:suspend": "Suspend and restore users",
+    "users:suspend": "Suspend and restore users, and mark their passwords as compromised",
     "users:unlock": "Zero a user's count of wrong passwords",
     "users:factors": "Demand second factors of users, and reset lost ones",
     "roles:edit": "Make, change and delete roles",
@@ -144,11 +144,13 @@ class Demands:
         roles: names of roles; the set may grow while the app is built.
         permissions: whichever role they come from; the set may grow as well.
         is_admin_demanded: whether the role `admin` is among them, by a setting.
+        is_all_demanded: whether that is everything, of everybody, by a setting.
     """
 
     roles: AbstractSet[str] = frozenset()
     permissions: AbstractSet[str] = frozenset()
     is_admin_demanded: bool = False
+    is_all_demanded: bool = False
 
     def of_role(self, name: str) -> bool:
         """Tell whether a role that is built in or declared in code demands AAL2."""

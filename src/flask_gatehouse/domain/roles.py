@@ -320,9 +320,12 @@ class Roles:
     def lasting_admins(self, connection: Connection, now: Instant) -> frozenset[int]:
         """Return users who are active, can log in and hold `admin` without end.
 
-        A temporary password that has run out lets nobody in.
+        A temporary password that has run out lets nobody in, nor does one that is marked as compromised.
         """
-        can_log_in = or_(password.c.temporary_until.is_(None), password.c.temporary_until > now)
+        can_log_in = and_(
+            or_(password.c.temporary_until.is_(None), password.c.temporary_until > now),
+            password.c.compromised_at.is_(None),
+        )
         query = (
             select(grant.c.user_id)
             .join(user, and_(user.c.id == grant.c.user_id, user.c.state == ACTIVE))

@@ -63,7 +63,7 @@ def _check(
         before = passwords.find_credential_of(connection, identity.user_id)
     try:
         value = _require_new(services, identity, current, new)
-        digest = before.digest if before and not charge.is_disabled else None
+        digest = before.proving_digest if before and not charge.is_disabled else None
         is_right = place.verify(digest, passwords.normalised(current))
         return _Change(before, charge, place.hash(value) if is_right else "")
     except InvalidFieldError as error:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .services import Services, Unit
 
 NOT_HELD = "The user does not hold this role."
+NO_PASSWORD = "There is no password to mark."  # noqa: S105 - a sentence, no password
 NO_FACTOR = "There is no second factor to reset."
 
 
@@ -98,6 +99,29 @@ def unlock(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
         return None
 
     return _on_user(services, act, user_id, change)
+
+
+def mark_compromised(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
+    """Let a user's password prove nothing any more, as somebody else knows it; all sessions end. Needs a reason.
+
+    It does not even open the page that replaces it: who else knows it would come there as soon as its user. Another,
+    never the same, is chosen through a link, mailed or made by a command (ASVS V6.2.10, NIST SP 800-63B 3.1.1.2).
+    """
+
+    def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
+        if _is_last_admin(services, unit, user_id):
+            return refused(Refusal.LAST_ADMIN)
+        stored = passwords.find_credential_of(unit.connection, user_id)
+        if stored is None or stored.digest is None:
+            return refused_value("password", NO_PASSWORD)
+        if not passwords.mark_compromised(unit.connection, user_id, unit.now):
+            return None
+        _, ended = revoke.everything_of(services, unit, user_id)
+        unit.post(Letter("password_compromised", user_id))
+        acts.record(unit, act, "password.compromised", user_id, sessions_ended=list(ended))
+        return None
+
+    return _on_user(services, act, user_id, change, needs_reason=True)
 
 
 def end_sessions(services: Services, act: Act, user_id: int) -> int | Refused:

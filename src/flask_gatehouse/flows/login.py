@@ -135,7 +135,7 @@ def _digest_to_check(credential: Credential | None, charge: Charge, now: int) ->
         return None
     if credential.temporary_until is not None and now >= credential.temporary_until:
         return None
-    return credential.digest
+    return credential.proving_digest
 
 
 def _throttled(services: Services, charge: Charge, source: Source) -> Refused:

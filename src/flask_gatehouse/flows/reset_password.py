@@ -10,6 +10,7 @@ from flask_gatehouse.domain import devices, passwords, throttle, tokens, users
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.factors import outstanding
 from flask_gatehouse.domain.mail import Letter
+from flask_gatehouse.domain.passwords.rules import GUIDANCE
 from flask_gatehouse.kernel.errors import HashingBusyError, InvalidFieldError
 from flask_gatehouse.kernel.identity import Actor, Source
 from flask_gatehouse.kernel.keys import secret_digest
@@ -19,8 +20,11 @@ from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field
 from .stolen import STOLEN, is_stolen
 
 if TYPE_CHECKING:
+    from flask_gatehouse.domain.passwords import Hashing
+
     from .services import Services, Unit
 
+MARKED = f"This password is marked as compromised: choose another. {GUIDANCE}"
 TEMPORARY_MICROS = 24 * 60 * tokens.MINUTE
 
 
@@ -103,7 +107,10 @@ def complete(
             found = _find(services, secret)
             if found is None:
                 return refused(Refusal.GONE)
-            digest = place.hash(services.password_rules.require(password, found.username, found.email))
+            value = services.password_rules.require(password, found.username, found.email)
+            if _is_marked(services, place, found.user_id, value):
+                return refused_value("password", MARKED)
+            digest = place.hash(value)
     except InvalidFieldError as error:
         return refused_field(error)
     except HashingBusyError:
@@ -112,6 +119,15 @@ def complete(
         return refused_value("password", STOLEN)
     with services.unit() as unit:
         return _store(services, unit, _Chosen(found.user_id, secret, digest), source, shown, device)
+
+
+def _is_marked(services: Services, place: Hashing, user_id: int, value: str) -> bool:
+    """Tell whether this is the password that is marked as compromised: it is not chosen again."""
+    with services.reading() as connection:
+        stored = passwords.find_credential_of(connection, user_id)
+    if stored is None or stored.compromised_at is None:
+        return False
+    return bool(place.verify(stored.digest, value))
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -34,6 +34,7 @@ class Hindrance(Enum):
     SUSPENDED = "suspended"
     UNVERIFIED = "the e-mail address is not confirmed"
     NO_PASSWORD = "there is no password"  # noqa: S105 - a reason, no password
+    COMPROMISED = "the password is marked as compromised"
     TEMPORARY = "the password is a temporary one"
     TEMPORARY_ENDED = "the temporary password has run out"
     DISABLED = "the password is disabled after too many wrong ones"
@@ -45,11 +46,16 @@ MENDS = {
     Hindrance.SUSPENDED: Mend.RESTORE,
     Hindrance.UNVERIFIED: Mend.NOTHING,
     Hindrance.NO_PASSWORD: Mend.RESET,
+    Hindrance.COMPROMISED: Mend.RESET,
     Hindrance.TEMPORARY: Mend.NOTHING,
     Hindrance.TEMPORARY_ENDED: Mend.RESET,
     Hindrance.DISABLED: Mend.UNLOCK,
     Hindrance.DELAYED: Mend.UNLOCK,
 }
+
+
+WITHOUT_PASSWORD = frozenset({Hindrance.CLOSED, Hindrance.NO_PASSWORD, Hindrance.COMPROMISED})
+"""Where there is no password that could prove anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,8 @@ def obstacles_of(services: Services, connection: Connection, user: UserRecord, n
 def _of_password(credential: passwords.Credential | None, now: Instant) -> list[Obstacle]:
     if credential is None or credential.digest is None:
         return [Obstacle(Hindrance.NO_PASSWORD)]
+    if credential.compromised_at is not None:
+        return [Obstacle(Hindrance.COMPROMISED)]
     until_at = credential.temporary_until
     if until_at is None:
         return []

@@ -63,7 +63,7 @@ def _check(services: Services, place: Hashing, identity: Identity, password: str
         return refused(Refusal.THROTTLED, wait=charge.wait)
     with services.reading() as connection:
         before = passwords.find_credential_of(connection, identity.user_id)
-    digest = before.digest if before and not charge.is_disabled else None
+    digest = before.proving_digest if before and not charge.is_disabled else None
     try:
         return _Checked(before, charge, place.verify(digest, passwords.normalised(password)))
     except HashingBusyError:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from .settings import FLASKS_SECRETS, PREFIX, Settings, is_loopback
+from .settings import FLASKS_SECRETS, PREFIX, SHORTEST_PASSWORD, Settings, is_loopback, strict_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,8 +20,8 @@ PLACEHOLDERS = ("changeme", "placeholder", "yoursecret", "replaceme", "insecure"
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 ARGON2_FLOOR_KIB, ARGON2_ONE_PASS_KIB = 19456, 47104
 """OWASP's pairs: 19456 KiB with two passes, 47104 KiB with one."""
-SHORTEST_PASSWORD, LONGEST_MINIMUM = 8, 64
-"""NIST SP 800-63B 3.1.1.2: 8 at least; passwords of 64 must be possible."""
+LONGEST_MINIMUM = 64
+"""NIST SP 800-63B 3.1.1.2: passwords of 64 must be possible."""
 WIDEST_NETWORK = {4: 8, 6: 7}
 """IP version → the widest private network that there is (RFC 1918, RFC 4193): a wider one has strangers in it."""
 LONGEST: Mapping[str, tuple[timedelta, str]] = {
@@ -117,6 +117,9 @@ def _own(settings: Settings, *, testing: bool) -> Iterator[Problem]:
         yield Problem("GATEHOUSE_TRUSTED_PROXIES", text)
     if not SHORTEST_PASSWORD <= settings.password_min <= LONGEST_MINIMUM:
         yield Problem("GATEHOUSE_PASSWORD_MIN", f"must be {SHORTEST_PASSWORD} to {LONGEST_MINIMUM}")
+    if settings.demands_factor and not FACTORS & {*settings.features}:
+        text = "no feature offers the second factor that is demanded of everybody: add totp to GATEHOUSE_FEATURES"
+        yield Problem("GATEHOUSE_USER_FACTOR", text)
     yield from _mail(settings)
 
 
@@ -172,11 +175,10 @@ def _secrets(settings: Settings) -> Iterator[Problem]:
 
 def _looser_than_strict(settings: Settings) -> Iterator[Problem]:
     """Find values that take back what the profile promises."""
-    for item in fields(Settings):
-        bound, value = item.metadata["strict"], getattr(settings, item.name)
-        if bound is not None and _is_looser(value, bound):
+    for name, bound in strict_values(demands_factor=settings.demands_factor).items():
+        if _is_looser(getattr(settings, name), bound):
             shown = ",".join(map(str, bound)) if isinstance(bound, tuple) else bound
-            yield Problem(PREFIX + item.name.upper(), f"looser than the strict profile ({shown}): remove it")
+            yield Problem(PREFIX + name.upper(), f"looser than the strict profile ({shown}): remove it")
 
 
 def _is_looser(value: Any, bound: Any) -> bool:

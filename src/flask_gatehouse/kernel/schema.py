@@ -99,6 +99,7 @@ password = Table(
     Column("digest", Text, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
     Column("temporary_until", BigInteger),
+    Column("compromised_at", BigInteger),
     comment="password digests, apart from the users so that no join of a host app meets them",
 )
 

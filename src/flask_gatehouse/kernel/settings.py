@@ -27,6 +27,8 @@ PREFIX = "GATEHOUSE_"
 ADMIN_FRESH = timedelta(minutes=5)
 STRICT_ADMIN_ABSOLUTE = timedelta(hours=8)
 FLASKS_SECRETS = frozenset({"SECRET_KEY", "SECRET_KEY_FALLBACKS"})
+SHORTEST_PASSWORD = 8
+"""NIST SP 800-63B 3.1.1.2: 8 characters at least, 15 where the password is all that is shown."""
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -83,7 +85,12 @@ class Settings:
         "What is typed to log in: a login name; with `email` and `both` a verified e-mail address too. With `email` "
         "people register without a name; with either nobody logs in before the address is confirmed.",
     )
-    password_min: int = _setting(parsing.whole, 8, "Shortest password, in characters (code points).", strict=15)
+    password_min: int = _setting(
+        parsing.whole,
+        SHORTEST_PASSWORD,
+        "Shortest password, in characters (code points); under `strict` 8 where `USER_FACTOR` is `demanded`.",
+        strict=15,
+    )
     breached_passwords: str = _setting(
         parsing.breached_passwords,
         "",
@@ -124,6 +131,12 @@ class Settings:
         "`asked`: administrators without a second factor are asked to enrol one; `demanded`: the role `admin` counts "
         "only in a session in which two factors were proven.",
         strict="demanded",
+    )
+    user_factor: str = _setting(
+        parsing.one_of("offered", "demanded"),
+        "offered",
+        "`offered`: whoever wants a second factor enrols one; `demanded`: nothing is open to anybody but where one is "
+        "enrolled or proven, before two factors were proven in the session.",
     )
     fresh: timedelta = _setting(
         parsing.duration,
@@ -169,9 +182,24 @@ class Settings:
         """`FRESH` of administrators and of factor changes: at most 5 minutes."""
         return min(self.fresh, ADMIN_FRESH)
 
+    @property
+    def demands_factor(self) -> bool:
+        """Whether a second factor is demanded of everybody."""
+        return self.user_factor == "demanded"
+
     def __repr__(self) -> str:
         """Hide all values: the secret is among them."""
         return f"<Settings of profile {self.profile!r}>"
+
+
+def strict_values(*, demands_factor: bool) -> dict[str, Any]:
+    """Return what the profile `strict` makes of settings that are not given, by field; looser ones are refused.
+
+    Args:
+        demands_factor: whether a second factor is demanded of everybody, so that no password stands alone.
+    """
+    values = {item.name: item.metadata["strict"] for item in fields(Settings) if item.metadata["strict"] is not None}
+    return values | ({"password_min": SHORTEST_PASSWORD} if demands_factor else {})
 
 
 def load(config: Mapping[str, object], *, folder: Path | None = None) -> Settings:
@@ -189,13 +217,8 @@ def load(config: Mapping[str, object], *, folder: Path | None = None) -> Setting
     """
     sources: tuple[Mapping[str, object], ...] = (config, os.environ, _dotenv(folder or Path.cwd()))
     given = dict(_given(sources))
-    strict = given.get("profile") == "strict"
-    values: dict[str, object] = {}
-    for item in fields(Settings):
-        if item.name in given:
-            values[item.name] = given[item.name]
-        elif strict and item.metadata["strict"] is not None:
-            values[item.name] = item.metadata["strict"]
+    strict = strict_values(demands_factor=given.get("user_factor") == "demanded")
+    values: dict[str, object] = {**(strict if given.get("profile") == "strict" else {}), **given}
     if "secret_key" not in given:
         values["secret_key"] = _parsed("SECRET_KEY", parsing.secret, config.get("SECRET_KEY") or "")
     if "secret_key_fallbacks" not in given:

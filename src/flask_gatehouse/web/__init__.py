@@ -73,6 +73,7 @@ ADMIN_ACTIONS: tuple[tuple[str, str, RouteCallable], ...] = (
     (f"{USER}/suspend", "admin_suspend", admin.suspend),
     (f"{USER}/restore", "admin_restore", admin.restore),
     (f"{USER}/unlock", "admin_unlock", admin.unlock),
+    (f"{USER}/mark-compromised", "admin_mark_compromised", admin.mark_compromised),
     (f"{USER}/grant", "admin_grant", admin.grant),
     (f"{USER}/withdraw", "admin_withdraw", admin.withdraw),
     (f"{USER}/end-sessions", "admin_end_sessions", admin.end_sessions),

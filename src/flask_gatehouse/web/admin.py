@@ -35,6 +35,7 @@ FORMS: dict[str, type[GatehouseForm]] = {
     "suspend": console_forms.TakingForm,
     "restore": console_forms.ReasonForm,
     "unlock": console_forms.ReasonForm,
+    "mark_compromised": console_forms.TakingForm,
     "grant": console_forms.GrantForm,
     "withdraw": console_forms.WithdrawForm,
     "end_sessions": console_forms.TakingForm,
@@ -95,17 +96,20 @@ def _context(user_id: int, acted: str = "", form: GatehouseForm | None = None) -
             return None
         grants = held.roles.grants_of(connection, user_id, now)
         is_admin = held.roles.rights_of(connection, user_id, now).is_admin
+        obstacles = standing.obstacles_of(held, connection, user, now)
         entries = held.audit.search(connection, user_id=user_id, limit=RECENT) if can("audit:read") else None
         return {
             "user": user,
             "identity": identity,
             "is_fresh": wired().is_fresh(identity),
-            "obstacles": standing.obstacles_of(held, connection, user, now),
+            "obstacles": obstacles,
+            "has_password": not standing.WITHOUT_PASSWORD & {obstacle.hindrance for obstacle in obstacles},
             "grants": grants,
             "browsers": devices.of_user(connection, user_id),
             "all_roles": list(held.roles.all(connection)),
             "factors": seeds.enrolled_of(held, connection, user_id),
             "offers_factor": seeds.offers_factor(held),
+            "is_demanded_of_all": held.settings.demands_factor,
             "sessions": held.sessions.live_of_user(connection, user_id, now, is_admin=is_admin),
             "entries": None if entries is None else [full_entry(entry, user_id) for entry in entries],
             "forms": _forms(user, acted, form),
@@ -160,6 +164,13 @@ def restore(user_id: int) -> ResponseReturnValue:
 def unlock(user_id: int) -> ResponseReturnValue:
     """Zero the counts of wrong passwords."""
     return _run("unlock", user_id, lambda act, _: administer.unlock(services(), act, user_id), _told("Unlocked."))
+
+
+@requires("users:suspend", fresh=True)
+def mark_compromised(user_id: int) -> ResponseReturnValue:
+    """Let a user's password prove nothing any more."""
+    told = _told("Marked: the password opens nothing any more. All sessions have ended.")
+    return _run("mark_compromised", user_id, lambda act, _: administer.mark_compromised(services(), act, user_id), told)
 
 
 @requires("roles:grant", fresh=True)

@@ -165,6 +165,7 @@ def _context(
         "drop": drop or console_forms.DeleteRoleForm(),
         "demand": demand or _demand_form(role),
         "offers_factor": seeds.offers_factor(held),
+        "is_demanded_of_all": held.settings.demands_factor,
         "acted": "edit" if edit else "delete" if drop else "demand" if demand else "",
         "is_stored": is_stored,
         "query": _query(role, chosen),

@@ -32,7 +32,8 @@ FACTOR_CHANGE = timedelta(minutes=5)
 @for_proving
 def security() -> ResponseReturnValue:
     """Show what protects the account; who may come from a route that demands a second factor is told so."""
-    user_id, held = present_identity().user_id, services()
+    identity, held = present_identity(), services()
+    user_id = identity.user_id
     totp, codes, keys = seeds.totp_of(held), seeds.codes_of(held), ceremonies.passkeys_of(held)
     shown_apart = (totp, codes, keys)
     with held.reading() as connection:
@@ -44,8 +45,10 @@ def security() -> ResponseReturnValue:
         others = [(one.method, one.enrolled(connection, user_id)) for one in held.factors if one not in shown_apart]
     context: dict[str, Any] = {"changed_at": changed_at, "has_totp": totp is not None, "times": times, "left": left}
     context |= {"others": others, "is_offered": bool(held.factors), "passkeys": passkeys}
+    is_owed = identity.withheld.is_all and not has_factor
     is_demanded = bool(next_target("")) and not has_factor
-    return page("security.html", **context, has_factor=has_factor, is_demanded=is_demanded, next=next_target(""))
+    context |= {"has_factor": has_factor, "is_owed": is_owed, "is_demanded": is_demanded}
+    return page("security.html", **context, next=next_target(""))
 
 
 def shown(offer: Offer | None) -> dict[str, Any]:

@@ -56,6 +56,7 @@ KINDS: Mapping[str, str] = {
     "password.rehashed": "A digest was renewed at login with the present scheme and cost.",
     "password.forgotten": "A link to choose a new password was asked for, for somebody or for nobody.",
     "password.reset_link": "A link to choose a new password was made.",
+    "password.compromised": "A user's password was marked as compromised: it proves nothing; all sessions ended.",
     "password.temporary": "A temporary password was made.",
     "password.reset": "A password was chosen through a link; all sessions ended.",
     "mail.failed": "A mail was not handed over at its first try, or was given up.",

@@ -35,6 +35,7 @@ __all__ = [
     "find_credential_of",
     "forget",
     "lock_credential",
+    "mark_compromised",
     "normalised",
     "replace_digest",
     "sample_digests",
@@ -53,6 +54,7 @@ class Credential:
         digest: None when the user has no password.
         temporary_until: set when the password must be replaced at login, and dies then.
         must_verify: whether there is no login before the e-mail address is confirmed.
+        compromised_at: set when somebody else is known to know the password, which then proves nothing.
     """
 
     user_id: int
@@ -62,6 +64,12 @@ class Credential:
     digest: str | None
     temporary_until: Instant | None
     must_verify: bool
+    compromised_at: Instant | None
+
+    @property
+    def proving_digest(self) -> str | None:
+        """The digest whose password proves who its user is; None where no password does."""
+        return None if self.compromised_at is not None else self.digest
 
     @property
     def is_active(self) -> bool:
@@ -71,7 +79,7 @@ class Credential:
 
 _QUERY = select(
     *(user.c.id, user.c.username, user.c.state, user.c.epoch, password.c.digest, password.c.temporary_until),
-    user.c.must_verify,
+    *(user.c.must_verify, password.c.compromised_at),
 ).select_from(user.outerjoin(password, password.c.user_id == user.c.id))
 _BY_NAME = Statement(_QUERY.where(user.c.username_key == bindparam("at_name")))
 _BY_EMAIL = Statement(_QUERY.where(user.c.email_key == bindparam("at_name")))
@@ -127,7 +135,7 @@ def store(
     connection: Connection, user_id: int, digest: str, now: Instant, temporary_until: Instant | None = None
 ) -> None:
     """Set the user's password digest, whatever stood there."""
-    values = {"digest": digest, "changed_at": now, "temporary_until": temporary_until}
+    values = {"digest": digest, "changed_at": now, "temporary_until": temporary_until, "compromised_at": None}
     statement = insert_into(connection, password).values(user_id=user_id, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=[password.c.user_id], set_=values))
 
@@ -136,6 +144,12 @@ def replace_digest(connection: Connection, user_id: int, verified: str, digest: 
     """Rehash: replace the digest only while it is still the one that was verified (rule 1)."""
     statement = update(password).where(password.c.user_id == user_id, password.c.digest == verified)
     return connection.execute(statement.values(digest=digest)).rowcount == 1
+
+
+def mark_compromised(connection: Connection, user_id: int, now: Instant) -> bool:
+    """Let the password prove nothing until another is stored; False where there is none, or it is marked already."""
+    statement = update(password).where(password.c.user_id == user_id, password.c.compromised_at.is_(None))
+    return connection.execute(statement.values(compromised_at=now)).rowcount == 1
 
 
 def forget(connection: Connection, user_id: int) -> None:
