@@ -72,7 +72,7 @@ def hostile_attestations(answer: str) -> Iterator[Any]:
     """Return answers to an enrolment in forms that nobody asked for."""
     told = json.loads(answer)
     whole = cbor2.loads(_bytes(told["response"]["attestationObject"]))
-    values = (None, 1, "x", b"", [], {}, [{}])
+    values: tuple[Any, ...] = (None, 1, "x", b"", [], {}, [{}])
     made = [cbor2.dumps({**whole, name: value}) for name in ("fmt", "authData") for value in values]
     made += [cbor2.dumps({**whole, "fmt": form, "attStmt": told}) for form in FORMS for told in STATEMENTS]
     made += [cbor2.dumps({**whole, "authData": whole["authData"][:87] + cbor2.dumps(key)}) for key in KEYS]
@@ -91,7 +91,7 @@ def app(make_app):
 def send(client: FlaskClient, url: str, token: str, answer: Any) -> int:
     """Send an answer from a copy of a browser, and return the status."""
     copied = client.application.test_client()
-    for cookie in list(client._cookies.values()):
+    for cookie in list((client._cookies or {}).values()):
         copied.set_cookie(cookie.key, cookie.value)
     return copied.post(url, data={"passkey": json.dumps(answer), "csrf_token": token}).status_code
 
