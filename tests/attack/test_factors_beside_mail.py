@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
 from flask_gatehouse.domain import devices
-from flask_gatehouse.domain.sessions import Issued
-from flask_gatehouse.flows import enrol, reset_password, step_up
-from flask_gatehouse.flows.outcomes import FactorDue
+from flask_gatehouse.domain.sessions import Issued, Session
+from flask_gatehouse.flows import account, administer, enrol, reset_password, second_step, step_up
+from flask_gatehouse.flows.opening import Attempt
+from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, Refusal
 from flask_gatehouse.flows.seeds import Enrolled, Offer
+from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.identity import CLI
 from tests.flows.test_passkeys import ALL, Owner
-from tests.flows.test_totp import Phone, answer, code_of, refusal
+from tests.flows.test_totp import Phone, answer, begin, code_of, refusal
 from tests.support import house
-from tests.support.house import HERE
+from tests.support.house import BY_COMMAND, HERE, PASSWORD
 
 NEW = "a new river stone"
 WRONG_CODE = "000000"
@@ -71,3 +74,45 @@ def test_63b_4_1_2_2_who_has_a_passkey_and_did_not_prove_it_enrols_no_app(home, 
     assert isinstance(proven, Issued)
     again = (home.services, home.identity(proven.secret), proven.secret, code_of(home, offer.seed), HERE)
     assert isinstance(enrol.confirm_totp(*again), Enrolled)
+
+
+# --- prepared by who is thrown out -------------------------------------------------------------------------
+
+
+def change_password(home: house.House, secret: str) -> str:
+    """Change alice's password in a session and return its new secret."""
+    done = account.change_password(home.services, home.identity(secret), secret, PASSWORD, NEW, HERE)
+    assert isinstance(done, Issued)
+    return done.secret
+
+
+def test_v7_4_3_a_key_that_a_thief_of_the_session_has_seen_is_not_the_one_that_is_enrolled_later(home):
+    """A thief looks at the page of the authenticator app; the owner changes the password, then enrols an app."""
+    home.person()
+    mine = home.session().secret
+    seen = enrol.offer_totp(home.services, home.identity(mine))
+    later = enrol.offer_totp(home.services, home.identity(change_password(home, mine)))
+    assert isinstance(seen, Offer)
+    assert isinstance(later, Offer)
+    assert later.seed != seen.seed
+
+
+def test_rule_32_new_recovery_codes_end_the_login_that_an_old_one_has_opened(home):
+    """Who hears by mail that one was used makes new ones."""
+    phone = Phone(home)
+    pending = begin(home)
+    lost = answer(home, pending, phone.codes[0], "recovery_code")
+    assert isinstance(lost, FactorLost)
+    thief = lost.pending.secret
+    offer = second_step.offer(home.services, thief)
+    assert isinstance(offer, Offer)
+    assert enrol.renew_codes(home.services, home.identity(phone.session.secret), HERE)
+    replaced = second_step.replace_factor(home.services, thief, code_of(home, offer.seed), Attempt(HERE))
+    assert refusal(replaced) is Refusal.GONE
+    assert isinstance(home.load(phone.session.secret), Session)
+
+
+def test_rule_24_who_must_confirm_an_address_first_is_no_administrator_who_can_log_in(home):
+    root, other = home.person("root", roles=["admin"]), home.person("other", roles=["admin"])
+    home.change(sa.update(schema.user).where(schema.user.c.id == other).values(must_verify=True))
+    assert refusal(administer.suspend(home.services, BY_COMMAND, root)) is Refusal.LAST_ADMIN

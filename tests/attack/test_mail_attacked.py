@@ -13,7 +13,7 @@ from flask_gatehouse.flows.account import AddressAsked
 from flask_gatehouse.kernel.errors import InvalidEmail
 from tests.support import house
 from tests.support.house import HERE, PASSWORD, source
-from tests.support.post import token_of
+from tests.support.post import part, token_of
 
 NOTICE = "new_browser"
 
@@ -94,3 +94,15 @@ def test_v6_3_8_who_asks_for_an_address_does_not_learn_whether_it_is_anothers(ho
         home.later(hours=24)
         seen.append((waiting, older, account.asked_address(home.services, alice)))
     assert seen == [(True, None, None)] * 2
+
+
+def test_v1_3_11_what_strangers_call_their_browser_stands_in_no_mail(home, post):
+    """Who knows the password, and no more, would have the site itself mail a link of theirs to the owner."""
+    alice, agent = home.proven(), "https://app.example.evil.example/confirm"
+    names = ("new_browser", "factor_failed", "recovery_code_used", "password_changed", "factor_enrolled")
+    with home.services.unit() as unit:
+        for name in names:
+            unit.post(Letter(name, alice, facts={"browser": agent}))
+    assert home.rest()
+    assert len(post.mails) == len(names)
+    assert not [mail for mail in post.mails if "evil" in part(mail, "plain") + part(mail, "html")]

@@ -16,6 +16,7 @@ from flask_gatehouse import Gatehouse, InvalidEmail, InvalidName, WeakPassword
 from flask_gatehouse.cli import findings
 from flask_gatehouse.domain import audit, devices, passwords, throttle, tokens, users
 from flask_gatehouse.domain import mail as outbox
+from flask_gatehouse.domain.factors import passkey
 from flask_gatehouse.domain.mail import transport
 from flask_gatehouse.domain.passwords import breached, hashing
 from flask_gatehouse.domain.policy import BUILT_IN
@@ -257,6 +258,7 @@ def test_v2_1_3_the_documented_quotas_and_sizes_are_the_codes():
     sizes = {row["what"]: row["most"] for row in limits("Sizes")}
     assert number(sizes["body of a form on Gatehouse's pages"]) * 1024 == gate.OWN_BODY_MAX
     assert number(sizes["`next`"]) == origin.NEXT_MAX
+    assert number(sizes["answer of a passkey"]) == passkey.ANSWER_MAX
     assert number(sizes["guest cookie"]) == guest.GUEST_MAX
 
 

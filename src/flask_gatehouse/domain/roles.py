@@ -320,7 +320,8 @@ class Roles:
     def lasting_admins(self, connection: Connection, now: Instant) -> frozenset[int]:
         """Return users who are active, can log in and hold `admin` without end.
 
-        A temporary password that has run out lets nobody in, nor does one that is marked as compromised.
+        A temporary password that has run out lets nobody in, nor does one that is marked as compromised, nor an address
+        that is to be confirmed first.
         """
         can_log_in = and_(
             or_(password.c.temporary_until.is_(None), password.c.temporary_until > now),
@@ -330,7 +331,7 @@ class Roles:
             select(grant.c.user_id)
             .join(user, and_(user.c.id == grant.c.user_id, user.c.state == ACTIVE))
             .join(password, password.c.user_id == grant.c.user_id)
-            .where(grant.c.role == ADMIN, grant.c.until_at.is_(None), can_log_in)
+            .where(grant.c.role == ADMIN, grant.c.until_at.is_(None), can_log_in, user.c.must_verify.is_(False))
         )
         return frozenset(connection.execute(query).scalars())
 

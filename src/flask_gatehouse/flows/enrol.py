@@ -132,7 +132,10 @@ def remove_totp(services: Services, identity: Identity, secret: str, source: Sou
 
 
 def renew_codes(services: Services, identity: Identity, source: Source) -> tuple[str, ...] | Refused:
-    """Make ten new recovery codes in place of all there were, and return them: they are shown once."""
+    """Make ten new recovery codes in place of all there were, and return them: they are shown once.
+
+    Pending logins end: one of the old codes may have opened them, and who hears of that makes new ones.
+    """
     codes = seeds.codes_of(services)
     if codes is None:
         return refused(Refusal.NOT_FOUND)
@@ -147,6 +150,7 @@ def renew_codes(services: Services, identity: Identity, source: Source) -> tuple
             return refused(Refusal.GONE)
         if not outstanding(unit.connection, services.factors, identity.user_id):
             return refused_value("factor", "Enrol a second factor first: recovery codes stand in for one.")
+        services.sessions.store.drop_pending(unit.connection, identity.user_id)
         made = codes.renew(unit.connection, identity.user_id, unit.now)
         record(unit, "recovery_codes.made", identity, source, number=len(made))
         return tuple(made)

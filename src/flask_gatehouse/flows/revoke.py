@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import devices, tokens, users
 from flask_gatehouse.domain.audit import Event
+from flask_gatehouse.domain.factors import challenges
 from flask_gatehouse.kernel.identity import Actor, Identity, Source
 
 from .outcomes import Refusal, Refused, refused
@@ -31,6 +32,7 @@ def everything_of(
     """
     epoch = users.bump_epoch(unit.connection, user_id)
     ended = services.sessions.store.drop_all(unit.connection, user_id, but=but)
+    challenges.forget_all(unit.connection, user_id)  # a seed that waits in the spared session too
     tokens.drop_links(unit.connection, user_id)
     if not but:
         devices.forget_all(unit.connection, user_id, but=device)

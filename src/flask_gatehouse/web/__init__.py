@@ -9,7 +9,7 @@ from flask import Blueprint
 from flask_gatehouse.kernel.clock import as_text
 
 from . import account, admin, admin_audit, admin_roles, admin_sessions, login, mailed, passkeys, second_factors
-from .browsers import browser_name
+from .browsers import browser_name, known_browser
 from .shown import BIGGEST_ID, asks_factor
 
 if TYPE_CHECKING:
@@ -128,5 +128,6 @@ def blueprint(settings: Settings) -> Blueprint:
         made.add_url_rule(url, endpoint, view, methods=["POST"])
     made.add_app_template_filter(as_text, "gatehouse_time")
     made.add_app_template_filter(browser_name, "gatehouse_browser")
+    made.add_app_template_filter(known_browser, "gatehouse_known_browser")
     made.add_app_template_global(asks_factor, "gatehouse_asks_factor")
     return made

@@ -25,10 +25,15 @@ SYSTEMS = (
 LONGEST = 60
 
 
-def browser_name(agent: str) -> str:
-    """Return such as `Firefox on Linux`; an agent nobody knows is shown as it came, cut short."""
+def known_browser(agent: str) -> str:
+    """Return such as `Firefox on Linux`, `""` for an agent nobody knows: what strangers write stands in no mail."""
     browser = next((name for mark, name in BROWSERS if mark in agent), "")
     system = next((name for mark, name in SYSTEMS if mark in agent), "")
     if browser and system:
         return f"{browser} on {system}"
-    return browser or agent[:LONGEST] or "Unknown browser"
+    return browser
+
+
+def browser_name(agent: str) -> str:
+    """Return such as `Firefox on Linux`; an agent nobody knows is shown as it came, cut short."""
+    return known_browser(agent) or agent[:LONGEST] or "Unknown browser"

@@ -62,6 +62,11 @@ def consume(connection: Connection, asked: Asked, sealed: bytes, now: Instant) -
     return connection.execute(statement).rowcount == 1
 
 
+def forget_all(connection: Connection, user_id: int) -> None:
+    """Void whatever a user was asked, in all sessions: who was in one of them may have seen what waits there."""
+    connection.execute(delete(challenge).where(challenge.c.user_id == user_id))
+
+
 def count_wrong(connection: Connection, asked: Asked) -> bool:
     """Count a wrong answer; True when it was the last that this challenge stands."""
     statement = update(challenge).where(_is(asked)).values(wrong=challenge.c.wrong + 1).returning(challenge.c.wrong)

@@ -59,7 +59,9 @@ if TYPE_CHECKING:
 PATIENCE_MILLISECONDS = 120_000
 """How long a browser waits for its user: two of the five minutes that a challenge lives, so that whoever is asked by a
 page of up to three minutes answers in time; the script loads an older one anew."""
-CREDENTIAL_ID_MAX, PUBLIC_KEY_MAX = 1023, 2048
+ANSWER_MAX, CREDENTIAL_ID_MAX, PUBLIC_KEY_MAX = 16_384, 1023, 2048
+"""Characters of an answer, bytes of what it names. An answer has some 1 000 characters, one with certificates 6 000; of
+what strangers write in CBOR, a number of 32 KB takes a quarter of a second to read."""
 RSA_BYTES_MIN = 256
 READ_AT_ONCE = 500
 ATTESTED = frozenset({AttestationFormat.NONE, AttestationFormat.PACKED})
@@ -316,6 +318,8 @@ class Passkeys:
 
 
 def _parsed(text: str) -> AuthenticationCredential | None:
+    if len(text) > ANSWER_MAX:
+        return None
     try:
         found = parse_authentication_credential_json(text)
     except Exception:  # noqa: BLE001 - as above
@@ -324,12 +328,14 @@ def _parsed(text: str) -> AuthenticationCredential | None:
 
 
 def _parsed_new(text: str) -> RegistrationCredential | None:
+    if len(text) > ANSWER_MAX:
+        return None
     try:
         found = parse_registration_credential_json(text)
-        form = parse_attestation_object(found.response.attestation_object).fmt
+        is_read = parse_attestation_object(found.response.attestation_object).fmt in ATTESTED
     except Exception:  # noqa: BLE001 - as above
         return None
-    return found if form in ATTESTED and len(found.raw_id) <= CREDENTIAL_ID_MAX else None
+    return found if is_read and len(found.raw_id) <= CREDENTIAL_ID_MAX else None
 
 
 def _text_of(passkey: Passkey) -> bytes:

@@ -284,6 +284,11 @@ class SqlSessions:
         rows = connection.execute(statement.returning(session.c.public_id, session.c.is_pending)).all()
         return tuple(public_id for public_id, is_pending in rows if not is_pending)
 
+    def drop_pending(self, connection: Connection, user_id: int) -> int:
+        """Delete a user's pending logins; return how many."""
+        statement = delete(session).where(session.c.user_id == user_id, session.c.is_pending.is_(True))
+        return connection.execute(statement).rowcount
+
     def drop_oldest(self, connection: Connection, user_id: int, *, keep: int, is_pending: bool) -> tuple[str, ...]:
         """Delete a user's oldest sessions until `keep` are left.
 
