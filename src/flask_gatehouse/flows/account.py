@@ -13,6 +13,7 @@ from flask_gatehouse.kernel.identity import KNOWS, Actor, Identity, Proof, Sourc
 from flask_gatehouse.kernel.keys import secret_digest
 
 from . import revoke
+from .notices import notice
 from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field, refused_value
 from .stolen import STOLEN, is_stolen
 
@@ -112,7 +113,7 @@ def _store(services: Services, identity: Identity, secret: str, change: _Change,
             msg = "a locked session row vanished"
             raise RuntimeError(msg)
         services.throttle.settle(unit.connection, change.charge, unit.now)
-        unit.post(Letter("password_changed", user_id, facts={"browser": source.agent}))
+        unit.post(notice("password_changed", user_id, source))
         detail: dict[str, object] = {"sessions_ended": list(ended)}
         unit.record(Event("password.changed", actor, user_id, source, issued.public_id, detail=detail))
         return issued
@@ -170,7 +171,7 @@ def _ask_for_proof(
         if stored.email == address and stored.is_email_verified:
             return address
         if stored.is_email_verified:
-            unit.post(Letter("email_asked", stored.id))
+            unit.post(notice("email_asked", stored.id, source))
         unit.post(Letter(mail.VERIFY, stored.id, address, {"epoch": stored.epoch}))
         unit.record(Event("user.email_asked", Actor.of(identity), stored.id, source, identity.session_id))
         return AddressAsked(address)
@@ -184,7 +185,7 @@ def _store_email(services: Services, identity: Identity, address: str | None, so
         if stored.email == address:
             return address
         if stored.is_email_verified:
-            unit.post(Letter("email_changed", stored.id, stored.email))
+            unit.post(notice("email_changed", stored.id, source, address=stored.email))
         users.set_email(unit.connection, identity.user_id, address)
         tokens.drop_links(unit.connection, identity.user_id)
         mail.drop_links_of(unit.connection, identity.user_id)

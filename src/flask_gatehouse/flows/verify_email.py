@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import mail, throttle, tokens, users
 from flask_gatehouse.domain.audit import Event
-from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.identity import Actor, Source
 from flask_gatehouse.kernel.keys import secret_digest
 
+from .notices import notice
 from .outcomes import Refusal, Refused, refused, refused_value
 
 if TYPE_CHECKING:
@@ -65,6 +65,6 @@ def _store(unit: Unit, owner: UserRecord, address: str, source: Source) -> int |
     mail.drop_links_of(unit.connection, owner.id)
     unit.record(Event("user.email_changed", actor, owner.id, source))
     if owner.is_email_verified:
-        unit.post(Letter("email_changed", owner.id, owner.email))
-    unit.post(Letter("email_changed", owner.id))
+        unit.post(notice("email_changed", owner.id, source, address=owner.email))
+    unit.post(notice("email_changed", owner.id, source))
     return owner.id

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from sqlalchemy import bindparam, case, cast, delete, func, insert, literal, select, update
+from sqlalchemy import bindparam, case, cast, delete, func, insert, literal, or_, select, update
 from sqlalchemy.types import BigInteger, String, Text
 
 from flask_gatehouse.kernel.schema import ACTIVE, mail, user
@@ -45,6 +45,7 @@ __all__ = [
     "postpone",
     "queue",
     "waiting_address",
+    "withdraw",
 ]
 
 MINUTE = 60 * 1_000_000
@@ -68,12 +69,14 @@ class Letter:
         user_id: whom it is about; None: nobody, a row that costs the same and is never sent (rule 9).
         address: where it goes; None: the user's verified address, and nowhere without one.
         facts: small facts for the template, never a secret.
+        after: microseconds to wait before it is sent; until then it can be withdrawn.
     """
 
     template: str
     user_id: int | None
     address: str | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ _TO_VERIFIED = insert(mail).from_select(
         user.c.id,
         user.c.email,
         cast(bindparam("the_detail"), Text),
-        cast(bindparam("at"), BigInteger),
+        cast(bindparam("the_start"), BigInteger),
         literal(0),
         literal(0),
         cast(bindparam("at"), BigInteger),
@@ -139,10 +142,12 @@ def queue(connection: Connection, letters: Iterable[Letter], now: Instant) -> No
         detail = json.dumps(letter.facts, separators=(",", ":"), sort_keys=True) if letter.facts else ""
         if letter.address is None:
             told = {"the_template": letter.template, "the_user": letter.user_id or 0, "the_detail": detail, "at": now}
-            connection.execute(_TO_VERIFIED, told)
+            connection.execute(_TO_VERIFIED, told | {"the_start": now + letter.after})
             continue
         values = {"template": letter.template, "user_id": letter.user_id, "address": letter.address, "detail": detail}
-        connection.execute(_INSERT, {**values, "due_at": now, "sending_until": 0, "tries": 0, "created_at": now})
+        connection.execute(
+            _INSERT, {**values, "due_at": now + letter.after, "sending_until": 0, "tries": 0, "created_at": now}
+        )
 
 
 class Unsent(NamedTuple):
@@ -166,8 +171,8 @@ def due(connection: Connection, now: Instant, *, after: int = 0, is_forced: bool
 
 
 def _free(now: Instant, *, is_forced: bool) -> tuple[Any, ...]:
-    free = mail.c.sending_until <= now
-    return (free,) if is_forced else (free, mail.c.due_at <= now)
+    free, is_due = mail.c.sending_until <= now, mail.c.due_at <= now
+    return (free, or_(is_due, mail.c.tries > 0)) if is_forced else (free, is_due)
 
 
 def claim(connection: Connection, mail_id: int, now: Instant, *, is_forced: bool = False) -> Waiting | None:
@@ -195,6 +200,14 @@ def postpone(connection: Connection, waiting: Waiting, now: Instant) -> None:
     pause = min(MINUTE << (2 * min(waiting.tries - 1, 3)), LONGEST_PAUSE)
     mine = update(mail).where(mail.c.id == waiting.id, mail.c.tries == waiting.tries)
     connection.execute(mine.values(due_at=now + pause, sending_until=0))
+
+
+def withdraw(connection: Connection, user_id: int, template: str, **fact: str) -> None:
+    """Forget a user's mails of a template that tell this, and are not sent yet."""
+    query = select(mail.c.id, mail.c.detail).where(mail.c.user_id == user_id, mail.c.template == template)
+    told = [row.id for row in connection.execute(query) if fact.items() <= json.loads(row.detail or "{}").items()]
+    if told:
+        connection.execute(delete(mail).where(mail.c.id.in_(told)))
 
 
 def drop_links_of(connection: Connection, user_id: int) -> None:
