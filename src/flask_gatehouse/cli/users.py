@@ -127,7 +127,7 @@ def show(services: Services, name: str, *, as_json: bool) -> None:
             for grant in grants
         ]
         more: dict[str, object] = {"has_password": has_password, "temporary_password_until": temporary_until}
-        more |= {"grants": held, "factors": factors}
+        more |= {"grants": held, "factors": factors, "second_email": user.second_email}
         names = [grant.role for grant in grants]
         print_json(_facts(user, names) | more | {"sessions": [as_dict(session) for session in sessions]})
         return
@@ -135,7 +135,7 @@ def show(services: Services, name: str, *, as_json: bool) -> None:
     shown = {**_facts(user, roles), "email": _address_words(user)}
     del shown["is_email_verified"]
     facts = [*shown.items(), ("password", _password_words(temporary_until, has_password=has_password))]
-    facts.append(("second factors", factors or "none"))
+    facts += [("second e-mail", user.second_email or "none"), ("second factors", factors or "none")]
     print_facts([*facts, ("sessions", [session.row.public_id for session in sessions] or "none")])
 
 

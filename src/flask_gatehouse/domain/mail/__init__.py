@@ -21,7 +21,7 @@ from .transport import Courier, Envelope, Mailer, RejectedError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection, Select
 
     from flask_gatehouse.kernel.clock import Instant
 
@@ -55,8 +55,8 @@ LONGEST_PAUSE = 60 * MINUTE
 BATCH = 100
 LINK_LIFE, NOTICE_LIFE = 24 * 60 * MINUTE, 72 * 60 * MINUTE
 """How long it is tried to hand a mail over: one that holds a link, any other."""
-RESET, VERIFY = "reset_password", "verify_email"
-WITH_LINK = frozenset({RESET, VERIFY})
+RESET, VERIFY, VERIFY_SECOND = "reset_password", "verify_email", "verify_second"
+WITH_LINK = frozenset({RESET, VERIFY, VERIFY_SECOND})
 """Templates whose mail holds a link."""
 
 
@@ -67,7 +67,7 @@ class Letter:
     Attributes:
         template: the name of its template.
         user_id: whom it is about; None: nobody, a row that costs the same and is never sent (rule 9).
-        address: where it goes; None: the user's verified address, and nowhere without one.
+        address: where it goes; None: every verified address of the user, and nowhere without one.
         facts: small facts for the template, never a secret.
         after: microseconds to wait before it is sent; until then it can be withdrawn.
     """
@@ -121,19 +121,26 @@ class Writer(Protocol):
 
 # Built once: a flow that asks for mail runs them, and building one costs several times what running it does.
 _INSERT = insert(mail)
-_TO_VERIFIED = insert(mail).from_select(
-    ["template", "user_id", "address", "detail", "due_at", "sending_until", "tries", "created_at"],
-    select(
+
+
+def _to(address: ColumnElement[str | None], verified: ColumnElement[str | None]) -> Select[Any]:
+    return select(
         cast(bindparam("the_template"), String(32)),
         user.c.id,
-        user.c.email,
+        address,
         cast(bindparam("the_detail"), Text),
         cast(bindparam("the_start"), BigInteger),
         literal(0),
         literal(0),
         cast(bindparam("at"), BigInteger),
-    ).where(user.c.id == bindparam("the_user"), user.c.email_key.is_not(None), user.c.state == ACTIVE),
+    ).where(user.c.id == bindparam("the_user"), verified.is_not(None), user.c.state == ACTIVE)
+
+
+_TO_VERIFIED = insert(mail).from_select(
+    ["template", "user_id", "address", "detail", "due_at", "sending_until", "tries", "created_at"],
+    _to(user.c.email, user.c.email_key).union_all(_to(user.c.second_email, user.c.second_email)),
 )
+"""One statement for both addresses: each event reaches every address of the user (NIST SP 800-63B 4.6)."""
 
 
 def queue(connection: Connection, letters: Iterable[Letter], now: Instant) -> None:
@@ -227,7 +234,7 @@ def next_due_at(connection: Connection) -> Instant | None:
     return None if found is None else int(found)
 
 
-def waiting_address(connection: Connection, user_id: int) -> str | None:
+def waiting_address(connection: Connection, user_id: int, template: str = VERIFY) -> str | None:
     """Return the address that a user has asked to verify, as long as its mail is not sent."""
-    query = select(mail.c.address).where(mail.c.user_id == user_id, mail.c.template == VERIFY)
+    query = select(mail.c.address).where(mail.c.user_id == user_id, mail.c.template == template)
     return connection.execute(query.order_by(mail.c.id.desc()).limit(1)).scalar_one_or_none()
