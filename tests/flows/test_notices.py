@@ -10,10 +10,12 @@ import pytest
 from flask_gatehouse.domain import devices
 from flask_gatehouse.domain.sessions import Issued
 from flask_gatehouse.flows import account, administer, enrol, reset_password, second_step, seeds
+from flask_gatehouse.flows import post as post_office
 from flask_gatehouse.flows.opening import Attempt
 from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, Refused
 from flask_gatehouse.flows.seeds import Enrolled, Offer
-from flask_gatehouse.kernel.clock import as_datetime
+from flask_gatehouse.kernel import schema
+from flask_gatehouse.kernel.clock import as_datetime, as_text
 from flask_gatehouse.kernel.identity import CLI, Identity
 from tests.support import house
 from tests.support.house import BY_COMMAND, HERE, PASSWORD, WRONG, statements_of
@@ -81,17 +83,78 @@ def test_v6_3_5_a_login_with_a_new_browser_is_told_once(home, post, told):
     spare = devices.new(home.services.keys)
     home.session(spare=spare)
     assert told() == ["A new browser logged in"]
-    assert FIREFOX in part(post.mails[-1], "plain")
+    for kind in ("plain", "html"):
+        for fact in (FIREFOX, HERE.address, as_text(home.clock.now())):
+            assert fact in part(post.mails[-1], kind)
+    assert home.details("login.succeeded")[-1]["told"] == "new_browser"
+    home.session(device=spare, spare=devices.new(home.services.keys))
+    assert told() == []
+    assert "told" not in home.details("login.succeeded")[-1]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_v6_3_5_a_login_after_wrong_passwords_in_a_row_is_told_once_in_place_of_a_new_browser(
+    home, post, told, is_known
+):
+    home.proven()
+    spare = devices.new(home.services.keys)
+    home.session(spare=spare)
+    told()
+    shown = {"device": spare} if is_known else {}
+    for number in range(5):
+        home.log_in(password=WRONG, address=f"192.0.2.{number}", **shown)
+    told()
+    home.later(minutes=1)
+    home.session(spare=devices.new(home.services.keys), **shown)
+    assert told() == ["A login after wrong passwords"]
+    text = " ".join(part(post.mails[-1], "plain").split())
+    assert "after 5 wrong passwords in a row" in text
+    assert f"{FIREFOX}, from {HERE.address}" in text
+    assert home.details("login.succeeded")[-1]["told"] == "login_after_wrong"
+
+
+def test_v6_3_5_a_login_after_four_wrong_passwords_or_while_strangers_guess_is_an_everyday_one(home, told):
+    home.proven()
+    spare = devices.new(home.services.keys)
+    home.session(spare=spare)
+    told()
+    for number in range(8):
+        home.log_in(password=WRONG, address=f"192.0.2.{number}")
+    for _ in range(4):
+        home.log_in(password=WRONG, device=spare)
+    told()
     home.session(device=spare, spare=devices.new(home.services.keys))
     assert told() == []
 
 
-def test_v6_3_5_wrong_passwords_are_told_when_the_delays_begin_and_no_more(home, told):
+def test_v6_3_5_a_login_after_ninety_days_without_one_is_told_once(home, post, told):
+    home.proven()
+    first, second, third = (devices.new(home.services.keys) for _ in range(3))
+    home.session(spare=first)
+    home.session(spare=second)
+    told()
+    home.later(days=89)
+    home.session(device=second, spare=third)
+    assert told() == []
+    home.later(days=2)
+    home.session(device=first, spare=third)  # this one rested for 91 days, the user did not
+    assert told() == []
+    last = as_text(home.clock.now())
+    home.later(days=90)
+    home.session(device=first, spare=third)
+    assert told() == ["A login after a long time"]
+    assert last in part(post.mails[-1], "plain")
+    assert HERE.address in part(post.mails[-1], "plain")
+    assert home.details("login.succeeded")[-1]["told"] == "login_after_long"
+
+
+def test_v6_3_5_wrong_passwords_are_told_when_the_delays_begin_and_no_more(home, post, told):
     home.proven()
     for number in range(12):
         home.log_in(password=WRONG, address=f"192.0.2.{number}")
         home.later(hours=1)
     assert told() == ["Wrong passwords for your account"]
+    assert "the last one came from 192.0.2.4" in part(post.mails[-1], "plain")
 
 
 def test_rule_09_the_fifth_wrong_password_costs_the_same_statements_for_an_unknown_name(home):
@@ -173,6 +236,47 @@ def test_v6_3_5_a_login_that_stops_at_wrong_codes_is_told_once(home, told):
         assert isinstance(second_step.answer(home.services, secret, "code", "000000", Attempt(HERE)), Refused)
     assert told() == ["Wrong codes for your account"]
     assert seeds.totp_of(home.services) is not None
+
+
+def test_v6_3_5_a_login_that_stops_at_the_second_factor_is_told_once_when_it_has_ended(home, post, told):
+    home.proven()
+    enrolled(home)
+    told()
+    pending(home)
+    begun = as_text(home.clock.now())
+    home.later(minutes=10, microseconds=-1)
+    assert (post_office.deliver(home.services, is_forced=True).sent, told()) == (0, [])
+    home.later(microseconds=1)
+    for _ in range(2):
+        post_office.deliver(home.services)
+    assert told() == ["Somebody stopped at your second factor"]
+    for fact in (begun, FIREFOX, HERE.address):
+        assert fact in part(post.mails[-1], "plain")
+    assert home.kinds()[-1] == "login.factor_due"
+
+
+@pytest.mark.parametrize("ending", ["it goes on", "wrong codes", "a recovery code", "a known browser"])
+def test_v6_3_5_a_login_that_got_further_or_is_told_otherwise_is_not_told_as_one_that_stopped(home, told, ending):
+    home.proven()
+    done, offer = enrolled(home)
+    spare, attempt = devices.new(home.services.keys), Attempt(HERE)
+    home.later(minutes=1)
+    if ending in {"it goes on", "a known browser"}:
+        opened = second_step.answer(home.services, pending(home), "code", code(home, offer), Attempt(HERE, spare=spare))
+        assert isinstance(opened, Issued)
+    if ending == "a known browser":
+        assert isinstance(home.log_in(device=spare), FactorDue)
+    if ending == "a recovery code":
+        second_step.answer(home.services, pending(home), "recovery_code", done.codes[0], attempt)
+    if ending == "wrong codes":
+        secret = pending(home)
+        for _ in range(5):
+            second_step.answer(home.services, secret, "code", "000000", attempt)
+    told()
+    home.later(minutes=11)
+    post_office.deliver(home.services)
+    assert told() == []
+    assert home.count(schema.mail) == 0
 
 
 def test_v6_3_7_what_an_administrator_does_to_ones_factors_is_told(home, post, told):

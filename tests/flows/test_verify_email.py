@@ -102,10 +102,10 @@ def test_v6_3_7_the_new_address_counts_once_it_is_confirmed_and_the_old_one_is_t
     assert address_of(home, alice) == (ALICE, True)
     assert post.subjects(ALICE) == ["Another e-mail address was asked for at localhost"]
     assert NEW not in part(post.to(ALICE)[0], "plain")
-    assert account.asked_address(home.services, alice) == NEW
+    assert account.asked_addresses(home.services, alice) == (NEW, None)
     assert confirm(home, link) == alice
     assert address_of(home, alice) == (NEW, True)
-    assert account.asked_address(home.services, alice) is None
+    assert account.asked_addresses(home.services, alice) == (None, None)
     assert (
         post.subjects(ALICE)[1:] == post.subjects(NEW)[1:] == ["The e-mail address of alice was changed at localhost"]
     )

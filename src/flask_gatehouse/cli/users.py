@@ -128,7 +128,8 @@ def show(services: Services, name: str, *, as_json: bool) -> None:
             for grant in grants
         ]
         more: dict[str, object] = {"has_password": has_password, "temporary_password_until": temporary_until}
-        more |= {"password_compromised_at": compromised_at, "grants": held, "factors": factors}
+        more |= {"password_compromised_at": compromised_at, "second_email": user.second_email}
+        more |= {"grants": held, "factors": factors}
         names = [grant.role for grant in grants]
         print_json(_facts(user, names) | more | {"sessions": [as_dict(session) for session in sessions]})
         return
@@ -136,7 +137,7 @@ def show(services: Services, name: str, *, as_json: bool) -> None:
     shown = {**_facts(user, roles), "email": _address_words(user)}
     del shown["is_email_verified"]
     words = _password_words(temporary_until, compromised_at, has_password=has_password)
-    facts = [*shown.items(), ("password", words)]
+    facts = [*shown.items(), ("password", words), ("second e-mail", user.second_email or "none")]
     facts.append(("second factors", factors or "none"))
     print_facts([*facts, ("sessions", [session.row.public_id for session in sessions] or "none")])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import bindparam, delete, select, update
 
@@ -82,7 +82,19 @@ def find(connection: Connection | Glance, cookie: str, user_id: int | None) -> D
     return None if row is None else Device(*row)
 
 
-def welcome(connection: Connection, cookie: str, spare: str, user_id: int, now: Instant) -> str:
+class Welcomed(NamedTuple):
+    """A browser in which a user has just logged in.
+
+    Attributes:
+        cookie: what it is to hold from now on.
+        known: what was known of it before; None: nothing, for this user.
+    """
+
+    cookie: str
+    known: Device | None
+
+
+def welcome(connection: Connection, cookie: str, spare: str, user_id: int, now: Instant) -> Welcomed:
     """Know the browser in which a user has just logged in; return the cookie that it is to hold from now on.
 
     Whoever used the browser before may have copied its cookie, or put it there. So the first login of a user in it
@@ -95,14 +107,15 @@ def welcome(connection: Connection, cookie: str, spare: str, user_id: int, now: 
         user_id: who has logged in.
         now: the present instant.
     """
-    if cookie and find(connection, cookie, user_id) is not None:
+    known = find(connection, cookie, user_id) if cookie else None
+    if known is not None:
         remember(connection, cookie, user_id, now)
-        return cookie
+        return Welcomed(cookie, known)
     if cookie:
         moved = update(device).where(device.c.digest == secret_digest(cookie))
         connection.execute(moved.values(digest=secret_digest(spare)))
     remember(connection, spare, user_id, now)
-    return spare
+    return Welcomed(spare, None)
 
 
 def remember(connection: Connection, cookie: str, user_id: int, now: Instant) -> None:

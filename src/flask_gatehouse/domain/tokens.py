@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import delete, func, insert, or_, select
+from sqlalchemy import delete, exists, func, insert, or_, select
 
 from flask_gatehouse.kernel.keys import new_secret, secret_digest
 from flask_gatehouse.kernel.schema import ACTIVE, link, user
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from flask_gatehouse.kernel.clock import Instant
 
 RESET_PASSWORD = "reset_password"  # noqa: S105 - a purpose, no secret
-VERIFY_EMAIL = "verify_email"
+VERIFY_EMAIL, VERIFY_SECOND = "verify_email", "verify_second"
+VERIFYING = (VERIFY_EMAIL, VERIFY_SECOND)
 MINUTE = 60 * 1_000_000
 LIFE_MICROS, STRICT_LIFE_MICROS = 30 * MINUTE, 10 * MINUTE
 VERIFY_MICROS = 24 * 60 * MINUTE
@@ -27,15 +28,16 @@ def life_of(profile: str) -> int:
     return STRICT_LIFE_MICROS if profile == "strict" else LIFE_MICROS
 
 
-_NOT_MAILED_THERE = (link.c.address == "", link.c.purpose == VERIFY_EMAIL)
-"""Links that are not bound to the address their user has: an operator's, and one that is to change the address."""
+_NOT_MAILED_THERE = (link.c.address == "", link.c.purpose.in_(VERIFYING))
+"""Links that are not bound to an address their user has: an operator's, and one that is to change an address."""
+_AT_OWNER = or_(link.c.address == user.c.email, link.c.address == user.c.second_email)
 
 
 class Terms(NamedTuple):
     """What a link allows, and what it is bound to.
 
     Attributes:
-        purpose: `RESET_PASSWORD` or `VERIFY_EMAIL`.
+        purpose: `RESET_PASSWORD`, `VERIFY_EMAIL` or `VERIFY_SECOND`.
         epoch: the user's; the link dies with it.
         address: where it is mailed to; `""`: an operator hands it over.
     """
@@ -47,8 +49,14 @@ class Terms(NamedTuple):
 
 
 def issue_link(connection: Connection, terms: Terms, *, now: Instant, ends_at: Instant) -> str:
-    """Store the digest of a new secret and return the secret; older links of this purpose die."""
-    connection.execute(delete(link).where(link.c.user_id == terms.user_id, link.c.purpose == terms.purpose))
+    """Store the digest of a new secret and return the secret; older links of this purpose die.
+
+    Where one is mailed to each address of a user, they stand beside each other until one is used.
+    """
+    older = delete(link).where(link.c.user_id == terms.user_id, link.c.purpose == terms.purpose)
+    if terms.purpose == RESET_PASSWORD and terms.address:
+        older = older.where(link.c.address.in_(("", terms.address)))
+    connection.execute(older)
     secret = new_secret()
     values = {**terms._asdict(), "created_at": now, "expires_at": ends_at}
     connection.execute(insert(link).values(digest=secret_digest(secret), **values))
@@ -74,7 +82,7 @@ def find_link(connection: Connection, purpose: str, secret: str, now: Instant) -
             link.c.purpose == purpose,
             link.c.expires_at > now,
             link.c.epoch == user.c.epoch,
-            or_(link.c.address == user.c.email, *_NOT_MAILED_THERE),
+            or_(_AT_OWNER, *_NOT_MAILED_THERE),
             user.c.state == ACTIVE,
         )
     )
@@ -84,27 +92,28 @@ def find_link(connection: Connection, purpose: str, secret: str, now: Instant) -
 
 def consume_link(connection: Connection, purpose: str, secret: str, now: Instant) -> Terms | None:
     """Delete a link and return what it allows; exactly one of many callers gets it."""
-    at_owner = select(user.c.email).where(user.c.id == link.c.user_id).scalar_subquery()
+    at_owner = exists().where(user.c.id == link.c.user_id, _AT_OWNER)
     statement = (
         delete(link)
         .where(link.c.digest == secret_digest(secret), link.c.purpose == purpose, link.c.expires_at > now)
-        .where(or_(link.c.address == at_owner, *_NOT_MAILED_THERE))
+        .where(or_(at_owner, *_NOT_MAILED_THERE))
         .returning(link.c.purpose, link.c.user_id, link.c.epoch, link.c.address)
     )
     row = connection.execute(statement).one_or_none()
     return None if row is None else Terms(*row)
 
 
-def newest_at(connection: Connection, purpose: str, user_id: int) -> Instant | None:
-    """Return when the user's newest link of a purpose was made, or None."""
+def newest_at(connection: Connection, purpose: str, user_id: int, address: str) -> Instant | None:
+    """Return when the newest link of a purpose was made that an address of the user got, or None."""
     query = select(func.max(link.c.created_at)).where(link.c.user_id == user_id, link.c.purpose == purpose)
+    query = query.where(link.c.address.in_(("", address)))
     found = connection.execute(query).scalar_one()
     return None if found is None else int(found)
 
 
-def waiting_address(connection: Connection, user_id: int, now: Instant) -> str | None:
+def waiting_address(connection: Connection, user_id: int, now: Instant, purpose: str = VERIFY_EMAIL) -> str | None:
     """Return the address that a live link of the user would verify, or None."""
-    mine = (link.c.user_id == user_id, link.c.purpose == VERIFY_EMAIL, link.c.expires_at > now)
+    mine = (link.c.user_id == user_id, link.c.purpose == purpose, link.c.expires_at > now)
     query = select(link.c.address).join(user, user.c.id == link.c.user_id).where(*mine, link.c.epoch == user.c.epoch)
     return connection.execute(query.limit(1)).scalar_one_or_none()
 

@@ -39,6 +39,7 @@ class UserRecord:
         aal: assurance that is demanded of the user, 2 for a second factor.
         email_key: the address by which it is unique, once it is verified; None before.
         must_verify: whether there is no login before the address is verified.
+        second_email: another verified address, which gets what the first one gets and logs nobody in.
     """
 
     id: int
@@ -50,11 +51,18 @@ class UserRecord:
     aal: int = 1
     email_key: str | None = None
     must_verify: bool = False
+    second_email: str | None = None
 
     @property
     def is_email_verified(self) -> bool:
         """Whether the address was proven to be the user's: mail goes to no other (NIST SP 800-63B 4.2.1.2)."""
         return self.email_key is not None
+
+    @property
+    def verified_addresses(self) -> tuple[str, ...]:
+        """Where mail about the user goes, the first address first; empty where none is proven to be theirs."""
+        first = self.email if self.is_email_verified else None
+        return tuple(address for address in (first, self.second_email) if address)
 
     @property
     def is_active(self) -> bool:
@@ -64,7 +72,7 @@ class UserRecord:
 
 _COLUMNS = (
     *(user.c.id, user.c.username, user.c.email, user.c.state, user.c.epoch, user.c.created_at, user.c.aal),
-    *(user.c.email_key, user.c.must_verify),
+    *(user.c.email_key, user.c.must_verify, user.c.second_email),
 )
 
 
@@ -215,6 +223,16 @@ def verify_email(connection: Connection, user_id: int, email: str) -> bool:
     return True
 
 
+def set_second_email(connection: Connection, user_id: int, email: str | None) -> None:
+    """Store another address that was proven to be the user's, or none."""
+    connection.execute(update(user).where(user.c.id == user_id).values(second_email=email))
+
+
+def is_same_address(email: str | None, other: str | None) -> bool:
+    """Tell whether two addresses are one, upper and lower case aside."""
+    return email is not None and other is not None and email_key(email) == email_key(other)
+
+
 def set_aal(connection: Connection, user_id: int, aal: int) -> None:
     """Demand an assurance level of a user; it counts from the next request on."""
     connection.execute(update(user).where(user.c.id == user_id).values(aal=aal))
@@ -224,7 +242,8 @@ def close(connection: Connection, target: UserRecord) -> None:
     """Close a locked user and erase name and address; the row and its id stay."""
     set_state(connection, target, CLOSED)
     gone = f"closed.{target.id}.{new_public_id()}"
-    values = {"username": gone, "username_key": gone, "email": None, "email_key": None, "must_verify": False}
+    values = {"username": gone, "username_key": gone, "must_verify": False}
+    values |= {"email": None, "email_key": None, "second_email": None}
     connection.execute(update(user).where(user.c.id == target.id).values(**values))
 
 
@@ -273,4 +292,5 @@ def page(connection: Connection, *, search: str = "", after: str = "", limit: in
     if search:
         prefix = search.lower()
         query = query.where(user.c.username_key >= prefix, user.c.username_key < prefix + "~")
-    return [UserRecord(*row) for row in connection.execute(query)]
+    found = map(_record, connection.execute(query))
+    return [record for record in found if record is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from flask_gatehouse.domain import mail, passwords, throttle, tokens, users
 from flask_gatehouse.domain.audit import Event
@@ -13,6 +13,7 @@ from flask_gatehouse.kernel.identity import KNOWS, Actor, Identity, Proof, Sourc
 from flask_gatehouse.kernel.keys import secret_digest
 
 from . import revoke
+from .notices import notice
 from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field, refused_value
 from .stolen import STOLEN, is_stolen
 
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     from flask_gatehouse.domain.passwords import Credential, Hashing
     from flask_gatehouse.domain.sessions import Issued
     from flask_gatehouse.domain.throttle import Charge
+    from flask_gatehouse.domain.users import UserRecord
 
-    from .services import Services
+    from .services import Services, Unit
 
+SECOND = "second_email"
 WRONG_PRESENT = "This is not your present password."
 
 
@@ -112,7 +115,7 @@ def _store(services: Services, identity: Identity, secret: str, change: _Change,
             msg = "a locked session row vanished"
             raise RuntimeError(msg)
         services.throttle.settle(unit.connection, change.charge, unit.now)
-        unit.post(Letter("password_changed", user_id, facts={"browser": source.agent}))
+        unit.post(notice("password_changed", user_id, source))
         detail: dict[str, object] = {"sessions_ended": list(ended)}
         unit.record(Event("password.changed", actor, user_id, source, issued.public_id, detail=detail))
         return issued
@@ -146,18 +149,21 @@ def change_email(
         return refused_field(error)
     if address is None and services.settings.login_name == "email":
         return refused_value("email", "You log in with your e-mail address: it cannot be removed.")
-    now, target = services.clock.now(), f"email:{identity.user_id}"
-    charge = services.throttle.spend(throttle.CHANGE, source.address, now, target=target)
-    if charge.wait:  # each change is a row of the log for ever
-        return refused(Refusal.THROTTLED, wait=charge.wait)
+    wait = _wait_to_change(services, identity, address, source)
+    if wait:
+        return refused(Refusal.THROTTLED, wait=wait)
     if address is None or not services.mailer.is_on:
         return _store_email(services, identity, address, source)
-    charge = services.throttle.spend(
-        throttle.ADDRESS, source.address, now, target=services.throttle.name_digest(address)
-    )
-    if charge.wait:
-        return refused(Refusal.THROTTLED, wait=charge.wait)
     return _ask_for_proof(services, identity, address, source)
+
+
+def _wait_to_change(services: Services, identity: Identity, address: str | None, source: Source) -> int:
+    """Charge a change of an address, a row of the log for ever, and the mail that is to verify the new one (rule 8)."""
+    now, counters = services.clock.now(), services.throttle
+    wait = counters.spend(throttle.CHANGE, source.address, now, target=f"email:{identity.user_id}").wait
+    if wait or address is None or not services.mailer.is_on:
+        return wait
+    return counters.spend(throttle.ADDRESS, source.address, now, target=counters.name_digest(address)).wait
 
 
 def _ask_for_proof(
@@ -169,8 +175,7 @@ def _ask_for_proof(
             return refused(Refusal.GONE)
         if stored.email == address and stored.is_email_verified:
             return address
-        if stored.is_email_verified:
-            unit.post(Letter("email_asked", stored.id))
+        unit.post(notice("email_asked", stored.id, source))
         unit.post(Letter(mail.VERIFY, stored.id, address, {"epoch": stored.epoch}))
         unit.record(Event("user.email_asked", Actor.of(identity), stored.id, source, identity.session_id))
         return AddressAsked(address)
@@ -184,7 +189,8 @@ def _store_email(services: Services, identity: Identity, address: str | None, so
         if stored.email == address:
             return address
         if stored.is_email_verified:
-            unit.post(Letter("email_changed", stored.id, stored.email))
+            unit.post(notice("email_changed", stored.id, source, address=stored.email))
+        unit.post(notice("email_changed", stored.id, source))  # to the second address, if there is one
         users.set_email(unit.connection, identity.user_id, address)
         tokens.drop_links(unit.connection, identity.user_id)
         mail.drop_links_of(unit.connection, identity.user_id)
@@ -193,8 +199,62 @@ def _store_email(services: Services, identity: Identity, address: str | None, so
     return address
 
 
-def asked_address(services: Services, user_id: int) -> str | None:
-    """Return the address that waits to be confirmed, or None."""
+def change_second_email(
+    services: Services, identity: Identity, email: str, source: Source
+) -> AddressAsked | Refused | str | None:
+    """Change the second address, which gets what the first one gets; both hear of it, and a new one is proven first.
+
+    Returns:
+        What was asked for; or the address as it is stored now, None for none; or a refusal.
+    """
+    try:
+        address = users.require_email(email)
+    except InvalidFieldError as error:
+        return refused_value(SECOND, str(error))
+    if address is not None and not services.mailer.is_on:
+        return refused_value(SECOND, "This site sends no mail: a second address would get none.")
+    wait = _wait_to_change(services, identity, address, source)
+    if wait:
+        return refused(Refusal.THROTTLED, wait=wait)
+    with services.unit() as unit:
+        stored = users.find(unit.connection, identity.user_id, lock=True)
+        if stored is None or not stored.is_active:
+            return refused(Refusal.GONE)
+        if stored.second_email == address:
+            return address
+        if address is None:
+            _remove_second(unit, identity, stored, source)
+            return None
+        if users.is_same_address(stored.email, address):
+            return refused_value(SECOND, "This is your first address already.")
+        unit.post(notice("second_email_asked", stored.id, source))
+        unit.post(Letter(mail.VERIFY_SECOND, stored.id, address, {"epoch": stored.epoch}))
+        unit.record(Event("user.second_email_asked", Actor.of(identity), stored.id, source, identity.session_id))
+        return AddressAsked(address)
+
+
+def _remove_second(unit: Unit, identity: Identity, stored: UserRecord, source: Source) -> None:
+    unit.post(notice("second_email_changed", stored.id, source, address=stored.second_email))
+    unit.post(notice("second_email_changed", stored.id, source))
+    users.set_second_email(unit.connection, stored.id, None)
+    tokens.drop_links(unit.connection, stored.id)
+    mail.drop_links_of(unit.connection, stored.id)
+    unit.record(Event("user.second_email_changed", Actor.of(identity), stored.id, source, identity.session_id))
+
+
+class Asked(NamedTuple):
+    """Addresses that wait to be confirmed, None for none."""
+
+    first: str | None
+    second: str | None
+
+
+def asked_addresses(services: Services, user_id: int) -> Asked:
+    """Return the addresses that wait to be confirmed."""
+    now = services.clock.now()
     with services.reading() as connection:
-        waiting = mail.waiting_address(connection, user_id)
-        return waiting or tokens.waiting_address(connection, user_id, services.clock.now())
+        return Asked(
+            mail.waiting_address(connection, user_id) or tokens.waiting_address(connection, user_id, now),
+            mail.waiting_address(connection, user_id, mail.VERIFY_SECOND)
+            or tokens.waiting_address(connection, user_id, now, tokens.VERIFY_SECOND),
+        )

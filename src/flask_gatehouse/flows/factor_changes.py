@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from flask_gatehouse.domain import passwords
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.factors import outstanding
-from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.identity import AAL2, Actor, Identity, Source, assurance
 from flask_gatehouse.kernel.keys import secret_digest
 
 from . import seeds
+from .notices import notice
 from .outcomes import Refusal, Refused, refused
 
 if TYPE_CHECKING:
@@ -91,5 +91,5 @@ def record(unit: Unit, kind: str, identity: Identity, source: Source, **detail: 
     """Record what somebody did to their own factors, and tell them by mail what matters (ASVS 6.3.7)."""
     actor = Actor.of(identity)
     if kind in TOLD:
-        unit.post(Letter(TOLD[kind], identity.user_id, facts={"browser": source.agent}))
+        unit.post(notice(TOLD[kind], identity.user_id, source))
     unit.record(Event(kind, actor, identity.user_id, source, identity.session_id, detail=detail))

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from .services import Services, Unit
 
 
-def ask(services: Services, name: str, source: Source) -> Refused | None:
-    """Let a link be mailed to the verified address of whoever is meant; nothing says whether that is somebody.
+ADDRESSES = 2
+"""A user has so many verified addresses at most, each of which gets a link of its own (NIST SP 800-63B 4.2.1.2)."""
 
-    A mail is written in any case, for nobody where there is no such user, no verified address or no login. Whether it
+
+def ask(services: Services, name: str, source: Source) -> Refused | None:
+    """Let a link be mailed to the verified addresses of whoever is meant; nothing says whether that is somebody.
+
+    Two mails are written in any case, for nobody where there is no such user, no such address or no login. Whether one
     is sent, to whom, and with which link is found out afterwards, in the background.
 
     Args:
@@ -40,15 +44,17 @@ def ask(services: Services, name: str, source: Source) -> Refused | None:
         by_name = users.find_by_name(unit.connection, name)
         by_address = users.find_by_email(unit.connection, name)
         found = by_name or by_address  # a name holds no `@`, so it is one of them at most
-        unit.post(_letter(found))
+        for number in range(ADDRESSES):
+            unit.post(_letter(found, number))
         _record(services, unit, found, name, source)
     return None
 
 
-def _letter(found: UserRecord | None) -> Letter:
-    if found is None or found.email is None or not (found.is_active and found.is_email_verified):
+def _letter(found: UserRecord | None, number: int) -> Letter:
+    addresses = found.verified_addresses if found is not None and found.is_active else ()
+    if found is None or number >= len(addresses):
         return Letter(mail.RESET, None, "")
-    return Letter(mail.RESET, found.id, found.email, {"epoch": found.epoch})
+    return Letter(mail.RESET, found.id, addresses[number], {"epoch": found.epoch})
 
 
 def _record(services: Services, unit: Unit, found: UserRecord | None, name: str, source: Source) -> None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from flask_gatehouse.domain import devices, passwords, throttle, tokens, users
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.factors import outstanding
-from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError, HashingBusyError
 from flask_gatehouse.kernel.identity import APP, GUEST, KNOWS, SYSTEM, Actor, Identity, Proof, Source
 
 from . import failures, opening
+from .notices import notice
 from .opening import Attempt as Attempt  # noqa: PLC0414 - part of this door
 from .outcomes import BUSY_WAIT_MICROS, FactorDue, MustReplace, Refusal, Refused, refused
 
@@ -185,7 +185,8 @@ def _decide(
     if due:
         services.throttle.judge(unit.connection, checked.charge, unit.now)
         return opening.pend(services, unit, before, due, proof, attempt)
-    issued = opening.open_session(services, unit, before, (proof,), attempt)
+    wrong = checked.charge.lockout.wrong_before if checked.charge.lockout else 0
+    issued = opening.open_session(services, unit, before, (proof,), attempt, wrong)
     services.throttle.settle(unit.connection, checked.charge, unit.now)
     if checked.found.device is not None:
         services.throttle.pardon(unit.connection, before.user_id, unit.now)
@@ -204,7 +205,7 @@ def _failed(services: Services, unit: Unit, checked: _Checked, source: Source) -
     if charge.would_delay and noted in {throttle.Noted.FIRST, throttle.Noted.REPEATED}:
         unit.record(Event("login.delayed", GUEST, user_id, source, outcome="refused", detail=detail))
     if charge.lockout is not None and charge.lockout.is_told:
-        unit.post(Letter("locked_out", user_id))  # for an unknown name it is the same statement, and no mail
+        unit.post(notice("locked_out", user_id, source))  # for an unknown name it is the same statement, and no mail
     services.throttle.judge(unit.connection, charge, unit.now)
     return refused(Refusal.CREDENTIALS)
 

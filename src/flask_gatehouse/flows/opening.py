@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain import devices
 from flask_gatehouse.domain.audit import Event
-from flask_gatehouse.domain.mail import Letter
+from flask_gatehouse.domain.sessions import PENDING_MICROS
 from flask_gatehouse.kernel.identity import Actor, Identity, Proof, Source
 
+from . import notices
 from .outcomes import FactorDue
 
 if TYPE_CHECKING:
+    from flask_gatehouse.domain.devices import Device
     from flask_gatehouse.domain.passwords import Credential
     from flask_gatehouse.domain.sessions import Issued
+    from flask_gatehouse.kernel.clock import Instant
     from flask_gatehouse.kernel.feature import Factor
 
     from .services import Services, Unit
@@ -65,14 +68,21 @@ def pend(
         is_remembered=attempt.is_remembered,
         is_pending=True,
     )
+    if not (attempt.device and devices.find(unit.connection, attempt.device, credential.user_id)):
+        unit.post(notices.unfinished(credential.user_id, attempt.source, pending.public_id, PENDING_MICROS))
     unit.record(Event("login.factor_due", actor_of(credential), credential.user_id, attempt.source))
     return FactorDue(pending, tuple(sorted({factor.field for factor in due})))
 
 
 def open_session(
-    services: Services, unit: Unit, credential: Credential, proofs: tuple[Proof, ...], attempt: Attempt
+    services: Services,
+    unit: Unit,
+    credential: Credential,
+    proofs: tuple[Proof, ...],
+    attempt: Attempt,
+    wrong: int = 0,
 ) -> Issued:
-    """Open a session in this browser, in place of the one it held."""
+    """Open a session in this browser, in place of the one it held; `wrong` as in `welcome`."""
     end_previous(services, unit, attempt)
     issued = services.sessions.issue(
         unit.connection,
@@ -84,18 +94,40 @@ def open_session(
         data=attempt.data,
         is_remembered=attempt.is_remembered,
     )
-    record_success(unit, credential, issued, proofs, attempt.source)
-    return welcome(unit, issued, attempt)
+    return welcome(unit, credential, issued, proofs, attempt, wrong)
 
 
-def welcome(unit: Unit, issued: Issued, attempt: Attempt) -> Issued:
-    """Know the browser from now on (rule 5)."""
-    if not attempt.spare:
-        return issued
-    cookie = devices.welcome(unit.connection, attempt.device, attempt.spare, issued.user_id, unit.now)
-    if cookie == attempt.spare:
-        unit.post(Letter("new_browser", issued.user_id, facts={"browser": attempt.source.agent}))
-    return replace(issued, device=cookie)
+def welcome(
+    unit: Unit, credential: Credential, issued: Issued, proofs: tuple[Proof, ...], attempt: Attempt, wrong: int
+) -> Issued:
+    """Know the browser from now on (rule 5), record the login, and tell the user where it is no everyday one.
+
+    Args:
+        unit: the transaction.
+        credential: who has logged in.
+        issued: the session.
+        proofs: what was shown.
+        attempt: what came along.
+        wrong: wrong passwords in a row before, in this browser where it is known; 0: not so many that one waits.
+    """
+    found = notices.Circumstances(wrong)
+    if attempt.spare:
+        cookie, known = devices.welcome(unit.connection, attempt.device, attempt.spare, issued.user_id, unit.now)
+        issued = replace(issued, device=cookie)
+        found = notices.Circumstances(wrong, known is None, _last_login(unit, issued.user_id, known))
+    letter = notices.of_login(issued.user_id, attempt.source, unit.now, found)
+    if letter is not None:
+        unit.post(letter)
+    _record_success(unit, credential, issued, proofs, attempt.source, letter.template if letter else "")
+    return issued
+
+
+def _last_login(unit: Unit, user_id: int, browser: Device | None) -> Instant | None:
+    """Return when the user had logged in last, this time aside; others are asked where this browser rested long."""
+    if browser is None or unit.now - browser.seen_at < notices.DORMANT_MICROS:
+        return None if browser is None else browser.seen_at
+    others = (one.seen_at for one in devices.of_user(unit.connection, user_id) if one.id != browser.id)
+    return max((browser.seen_at, *others))
 
 
 def end_previous(services: Services, unit: Unit, attempt: Attempt) -> None:
@@ -107,13 +139,13 @@ def end_previous(services: Services, unit: Unit, attempt: Attempt) -> None:
     unit.record(Event("session.ended", Actor.of(before), before.user_id, attempt.source, detail=detail))
 
 
-def record_success(
-    unit: Unit, credential: Credential, issued: Issued, proofs: tuple[Proof, ...], source: Source
+def _record_success(
+    unit: Unit, credential: Credential, issued: Issued, proofs: tuple[Proof, ...], source: Source, told: str
 ) -> None:
-    """Record a login, and the sessions that made place for it."""
+    """Record a login with what was told of it, and the sessions that made place for it."""
     actor = actor_of(credential)
     if issued.ended:
         detail: dict[str, object] = {"sessions": list(issued.ended), "why": "more than the cap"}
         unit.record(Event("session.ended", actor, credential.user_id, source, detail=detail))
-    methods = {"methods": [proof.method for proof in proofs]}
-    unit.record(Event("login.succeeded", actor, credential.user_id, source, issued.public_id, detail=methods))
+    how: dict[str, object] = {"methods": [proof.method for proof in proofs]} | ({"told": told} if told else {})
+    unit.record(Event("login.succeeded", actor, credential.user_id, source, issued.public_id, detail=how))

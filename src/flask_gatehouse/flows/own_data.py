@@ -71,6 +71,7 @@ def _user(connection: Connection, identity: Identity) -> dict[str, Any]:
         "username": stored.username,
         "email": stored.email,
         "is_email_verified": stored.is_email_verified,
+        "second_email": stored.second_email,
         "registered_at": as_text(stored.created_at),
         "password_chosen_at": _text(passwords.find_changed_at(connection, stored.id)),
     }

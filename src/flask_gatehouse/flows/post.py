@@ -172,14 +172,16 @@ def _prepared(services: Services, unit: Unit, owner: UserRecord | None, waiting:
         return _reset(services, unit, owner, waiting)
     if waiting.template == mail.VERIFY:
         return _verification(unit, owner, waiting)
+    if waiting.template == mail.VERIFY_SECOND:
+        return _second_verification(unit, owner, waiting)
     return _Ready(waiting, waiting.template, owner.username)
 
 
 def _reset(services: Services, unit: Unit, owner: UserRecord, waiting: Waiting) -> _Ready | None:
     """Make a link for a forgotten password, if name, address and epoch are still those it was asked for."""
-    if not owner.is_email_verified or owner.email != waiting.address or waiting.facts.get("epoch") != owner.epoch:
+    if waiting.address not in owner.verified_addresses or waiting.facts.get("epoch") != owner.epoch:
         return None
-    newest = tokens.newest_at(unit.connection, tokens.RESET_PASSWORD, owner.id)
+    newest = tokens.newest_at(unit.connection, tokens.RESET_PASSWORD, owner.id, waiting.address)
     if waiting.tries == 1 and newest is not None and newest > unit.now - APART:
         return None  # one was sent a moment ago: whoever asks in a row fills nobody's mailbox
     secret = tokens.issue_link(
@@ -199,14 +201,23 @@ def _verification(unit: Unit, owner: UserRecord, waiting: Waiting) -> _Ready | N
     holder = users.find_by_email(unit.connection, waiting.address)
     if holder is not None and holder.id == owner.id:
         return None
-    secret = tokens.issue_link(
-        unit.connection,
-        tokens.Terms(tokens.VERIFY_EMAIL, owner.id, owner.epoch, waiting.address),
-        now=unit.now,
-        ends_at=unit.now + tokens.VERIFY_MICROS,
-    )
+    ready = _with_verifying_link(unit, owner, waiting, tokens.VERIFY_EMAIL)
     if holder is not None:  # nobody is given the secret: but an address that is asked for waits alike, whosever it is
         return _Ready(waiting, "address_taken", holder.username)
+    return ready
+
+
+def _second_verification(unit: Unit, owner: UserRecord, waiting: Waiting) -> _Ready | None:
+    """Make a link that verifies a second address; whose first one it may be makes no difference."""
+    is_there = waiting.address in owner.verified_addresses
+    if is_there or waiting.facts.get("epoch") != owner.epoch:
+        return None
+    return _with_verifying_link(unit, owner, waiting, tokens.VERIFY_SECOND)
+
+
+def _with_verifying_link(unit: Unit, owner: UserRecord, waiting: Waiting, purpose: str) -> _Ready:
+    terms = tokens.Terms(purpose, owner.id, owner.epoch, waiting.address)
+    secret = tokens.issue_link(unit.connection, terms, now=unit.now, ends_at=unit.now + tokens.VERIFY_MICROS)
     return _Ready(waiting, waiting.template, owner.username, "verify_email", secret)
 
 

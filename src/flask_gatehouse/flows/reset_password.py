@@ -16,6 +16,7 @@ from flask_gatehouse.kernel.identity import Actor, Source
 from flask_gatehouse.kernel.keys import secret_digest
 
 from . import revoke
+from .notices import notice
 from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field, refused_value
 from .stolen import STOLEN, is_stolen
 
@@ -150,7 +151,7 @@ def _store(services: Services, unit: Unit, chosen: _Chosen, source: Source, show
     if device:
         _know_browser(services, unit, user_id, shown, device)
     services.throttle.unlock_password(unit.connection, user_id)
-    unit.post(Letter("password_changed", user_id, facts={"browser": source.agent}))
+    unit.post(notice("password_changed", user_id, source))
     detail: dict[str, object] = {"sessions_ended": list(ended)}
     unit.record(Event("password.reset", Actor(user_id, stored.username), user_id, source, detail=detail))
     return user_id

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from flask_gatehouse.domain import devices, passwords, throttle
+from flask_gatehouse.domain import devices, mail, passwords, throttle
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.factors import RECOVERY, offers, passkey_challenges, passkey_rows
 from flask_gatehouse.domain.factors.challenges import Asked
 from flask_gatehouse.domain.factors.offers import Unconfirmed
 from flask_gatehouse.domain.factors.passkey_challenges import Bound
 from flask_gatehouse.domain.factors.passkey_rows import Doubt
-from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.identity import GUEST, Proof
 
 from . import ceremonies, opening, revoke, seeds
+from .notices import UNFINISHED, notice
 from .outcomes import FactorLost, Refusal, Refused, refused
 from .seeds import Offer
 
@@ -164,7 +164,8 @@ def _wrong(
     if browser is not None and charge.lockout and charge.lockout.total >= throttle.WRONG_BEFORE_DEMOTED:
         devices.forget(unit.connection, browser.id)
     if charge.would_delay:
-        unit.post(Letter("factor_failed", held.row.user_id, facts={"browser": source.agent}))
+        _withdraw_unfinished(unit, held.row)
+        unit.post(notice("factor_failed", held.row.user_id, source))
         services.sessions.store.drop_one(unit.connection, held.row.user_id, held.row.public_id)
     return refused(Refusal.CREDENTIALS)
 
@@ -180,11 +181,17 @@ def _grant(
     if issued is None:
         return refused(Refusal.GONE)
     opening.end_previous(services, unit, attempt)
-    is_known = bool(attempt.device) and devices.find(unit.connection, attempt.device, row.user_id) is not None
-    welcomed = opening.welcome(unit, issued, attempt)
-    _settle_both_steps(services, unit, row, charge, is_known=is_known)
-    opening.record_success(unit, held.user, issued, proofs, attempt.source)
+    _withdraw_unfinished(unit, row)
+    known = devices.find(unit.connection, attempt.device, row.user_id) if attempt.device else None
+    lockout = services.throttle.lockout_of(unit.connection, row.user_id, known.id if known else None)
+    welcomed = opening.welcome(unit, held.user, issued, proofs, attempt, lockout.wrong_before)
+    _settle_both_steps(services, unit, row, charge, is_known=known is not None)
     return welcomed
+
+
+def _withdraw_unfinished(unit: Unit, row: SessionRow) -> None:
+    """Take back the mail that would say how far this login got: it got further, or another mail says so."""
+    mail.withdraw(unit.connection, row.user_id, UNFINISHED, session=row.public_id)
 
 
 def _factors_shown(services: Services, row: SessionRow) -> tuple[Proof, ...]:
@@ -224,7 +231,8 @@ def _recover(
         return refused(Refusal.GONE)
     services.throttle.settle(unit.connection, charge, unit.now)
     unit.record(Event("login.recovered", opening.actor_of(held.user), held.user.user_id, source))
-    unit.post(Letter("recovery_code_used", held.user.user_id, facts={"browser": source.agent}))
+    _withdraw_unfinished(unit, held.row)
+    unit.post(notice("recovery_code_used", held.user.user_id, source))
     return FactorLost(pending)
 
 
@@ -281,7 +289,7 @@ def replace_factor(services: Services, pending: str, code: str, attempt: Attempt
         epoch, ended = revoke.everything_of(services, unit, held.row.user_id, but=held.row.public_id)
         detail: dict[str, object] = {"method": factor.method, "replaced": True, "sessions_ended": list(ended)}
         actor = opening.actor_of(held.user)
-        unit.post(Letter("factor_enrolled", held.user.user_id, facts={"browser": attempt.source.agent}))
+        unit.post(notice("factor_enrolled", held.user.user_id, attempt.source))
         unit.record(Event("factor.enrolled", actor, held.user.user_id, attempt.source, detail=detail))
         proof = Proof(factor.method, unit.now, factor.kind)
         return _grant(services, unit, _Pending(held.row, replace(held.user, epoch=epoch)), (proof,), charge, attempt)

@@ -72,6 +72,7 @@ user = Table(
     Column("aal", Integer, nullable=False, server_default="1"),
     Column("email_key", String(254)),
     Column("must_verify", Boolean, nullable=False, default=False, server_default=false()),
+    Column("second_email", String(254)),
     Index("ix_gatehouse_user_email_key", "email_key", unique=True),
     Index(
         "ix_gatehouse_user_unconfirmed",

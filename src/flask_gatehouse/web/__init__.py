@@ -49,6 +49,7 @@ ACTIONS: tuple[tuple[str, str, RouteCallable], ...] = (
     ("/login/passkey", "login_by_passkey", login.log_in_by_passkey),
     ("/logout", "logout", login.log_out),
     ("/account", "change_email", account.change_email),
+    ("/account/second-email", "change_second_email", account.change_second_email),
     ("/account/data", "data", account.take_data),
     ("/account/security/totp/remove", "remove_totp", second_factors.remove_totp),
     (f"{PASSKEY}/rename", "rename_passkey", passkeys.rename_passkey),

@@ -8,14 +8,14 @@ from flask import flash, request, url_for
 
 from flask_gatehouse.domain import users
 from flask_gatehouse.flows import account, own_data, revoke
-from flask_gatehouse.flows.outcomes import Refused
+from flask_gatehouse.flows.outcomes import Refused, refused_value
 from flask_gatehouse.http.context import here, services, wired
 from flask_gatehouse.http.flask_login import leave, renew
 from flask_gatehouse.http.labels import fresh_login_required, login_required
 from flask_gatehouse.http.respond import done, download, invalid, message, page, refused
 
 from . import forms
-from .shown import BIGGEST_ID, PER_PAGE, PUBLIC_ID, own_entry, password_help, present_identity
+from .shown import BIGGEST_ID, PER_PAGE, PUBLIC_ID, errors_in_words, own_entry, password_help, present_identity
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -30,13 +30,13 @@ def profile() -> ResponseReturnValue:
 
 
 def _profile_context() -> dict[str, Any]:
-    identity = present_identity()
+    identity, second = present_identity(), forms.SecondEmailForm()
     with services().reading() as connection:
         user = users.find(connection, identity.user_id)
-    asked = account.asked_address(services(), identity.user_id)
-    return {"user": user, "identity": identity, "is_fresh": wired().is_fresh(identity), "asked": asked} | {
-        "has_mail": services().mailer.is_on
-    }
+    second.second_email.data = (user.second_email if user else None) or ""
+    asked, asked_second = account.asked_addresses(services(), identity.user_id)
+    told = {"user": user, "identity": identity, "is_fresh": wired().is_fresh(identity), "asked": asked}
+    return told | {"has_mail": services().mailer.is_on, "second": second, "asked_second": asked_second}
 
 
 @fresh_login_required
@@ -53,6 +53,29 @@ def change_email() -> ResponseReturnValue:
         return done(url_for("gatehouse.account"), 202, asked=outcome.address)
     flash("Your e-mail address is saved." if outcome else "Your e-mail address is removed.", "success")
     return done(url_for("gatehouse.account"), email=outcome)
+
+
+@fresh_login_required
+def change_second_email() -> ResponseReturnValue:
+    """Change the second address; it counts once it is confirmed."""
+    second = forms.SecondEmailForm.of_request()
+    told = errors_in_words(second) if not second.validate() else ""
+    outcome = refused_value(account.SECOND, told) if told else _change_second(second.second_email.data)
+    if isinstance(outcome, Refused):
+        form = forms.EmailForm()
+        form.email.data = present_identity().email or ""
+        return refused(
+            outcome, "account.html", form=form, **(_profile_context() | {"second": second, "acted": "second"})
+        )
+    if isinstance(outcome, account.AddressAsked):
+        flash(f"A link was mailed to {outcome.address}: the address counts once you have opened it.", "info")
+        return done(url_for("gatehouse.account"), 202, asked=outcome.address)
+    flash("Your second address is saved." if outcome else "Your second address is removed.", "success")
+    return done(url_for("gatehouse.account"), second_email=outcome)
+
+
+def _change_second(address: str) -> account.AddressAsked | Refused | str | None:
+    return account.change_second_email(services(), present_identity(), address, here().source)
 
 
 @fresh_login_required

@@ -173,3 +173,9 @@ class EmailForm(GatehouseForm):
     """`/account`."""
 
     email = Address("E-mail", render_kw={"autocomplete": "email"})
+
+
+class SecondEmailForm(GatehouseForm):
+    """`/account/second-email`."""
+
+    second_email = Address("Second address", render_kw={"autocomplete": "off"})

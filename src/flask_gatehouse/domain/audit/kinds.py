@@ -20,6 +20,8 @@ KINDS: Mapping[str, str] = {
     "user.data_taken": "A user downloaded what is stored about them.",
     "user.email_changed": "The e-mail address was changed.",
     "user.email_verified": "An e-mail address was confirmed by the link that was mailed there.",
+    "user.second_email_asked": "A user named a second e-mail address that counts once it is confirmed.",
+    "user.second_email_changed": "The second e-mail address was confirmed or removed.",
     "admin.claimed": "The first administrator's claim was spent.",
     "role.created": "A role was made.",
     "role.changed": "The permissions of a role were changed.",

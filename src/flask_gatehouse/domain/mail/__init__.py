@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from sqlalchemy import bindparam, case, cast, delete, func, insert, literal, select, update
+from sqlalchemy import bindparam, case, cast, delete, func, insert, literal, or_, select, update
 from sqlalchemy.types import BigInteger, String, Text
 
 from flask_gatehouse.kernel.schema import ACTIVE, mail, user
@@ -21,7 +21,7 @@ from .transport import Courier, DeferredError, Envelope, Mailer, RejectedError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection, Select
 
     from flask_gatehouse.kernel.clock import Instant
 
@@ -46,6 +46,7 @@ __all__ = [
     "postpone",
     "queue",
     "waiting_address",
+    "withdraw",
 ]
 
 MINUTE = 60 * 1_000_000
@@ -55,8 +56,8 @@ LONGEST_PAUSE = 60 * MINUTE
 BATCH = 100
 LINK_LIFE, NOTICE_LIFE = 24 * 60 * MINUTE, 72 * 60 * MINUTE
 """How long it is tried to hand a mail over: one that holds a link, any other."""
-RESET, VERIFY = "reset_password", "verify_email"
-WITH_LINK = frozenset({RESET, VERIFY})
+RESET, VERIFY, VERIFY_SECOND = "reset_password", "verify_email", "verify_second"
+WITH_LINK = frozenset({RESET, VERIFY, VERIFY_SECOND})
 """Templates whose mail holds a link."""
 
 
@@ -67,14 +68,16 @@ class Letter:
     Attributes:
         template: the name of its template.
         user_id: whom it is about; None: nobody, a row that costs the same and is never sent (rule 9).
-        address: where it goes; None: the user's verified address, and nowhere without one.
+        address: where it goes; None: every verified address of the user, and nowhere without one.
         facts: small facts for the template, never a secret.
+        after: microseconds to wait before it is sent; until then it can be withdrawn.
     """
 
     template: str
     user_id: int | None
     address: str | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +122,26 @@ class Writer(Protocol):
 
 # Built once: a flow that asks for mail runs them, and building one costs several times what running it does.
 _INSERT = insert(mail)
-_TO_VERIFIED = insert(mail).from_select(
-    ["template", "user_id", "address", "detail", "due_at", "sending_until", "tries", "created_at"],
-    select(
+
+
+def _to(address: ColumnElement[str | None], verified: ColumnElement[str | None]) -> Select[Any]:
+    return select(
         cast(bindparam("the_template"), String(32)),
         user.c.id,
-        user.c.email,
+        address,
         cast(bindparam("the_detail"), Text),
-        cast(bindparam("at"), BigInteger),
+        cast(bindparam("the_start"), BigInteger),
         literal(0),
         literal(0),
         cast(bindparam("at"), BigInteger),
-    ).where(user.c.id == bindparam("the_user"), user.c.email_key.is_not(None), user.c.state == ACTIVE),
+    ).where(user.c.id == bindparam("the_user"), verified.is_not(None), user.c.state == ACTIVE)
+
+
+_TO_VERIFIED = insert(mail).from_select(
+    ["template", "user_id", "address", "detail", "due_at", "sending_until", "tries", "created_at"],
+    _to(user.c.email, user.c.email_key).union_all(_to(user.c.second_email, user.c.second_email)),
 )
+"""One statement for both addresses: each event reaches every address of the user (NIST SP 800-63B 4.6)."""
 
 
 def queue(connection: Connection, letters: Iterable[Letter], now: Instant) -> None:
@@ -140,10 +150,12 @@ def queue(connection: Connection, letters: Iterable[Letter], now: Instant) -> No
         detail = json.dumps(letter.facts, separators=(",", ":"), sort_keys=True) if letter.facts else ""
         if letter.address is None:
             told = {"the_template": letter.template, "the_user": letter.user_id or 0, "the_detail": detail, "at": now}
-            connection.execute(_TO_VERIFIED, told)
+            connection.execute(_TO_VERIFIED, told | {"the_start": now + letter.after})
             continue
         values = {"template": letter.template, "user_id": letter.user_id, "address": letter.address, "detail": detail}
-        connection.execute(_INSERT, {**values, "due_at": now, "sending_until": 0, "tries": 0, "created_at": now})
+        connection.execute(
+            _INSERT, {**values, "due_at": now + letter.after, "sending_until": 0, "tries": 0, "created_at": now}
+        )
 
 
 class Unsent(NamedTuple):
@@ -167,8 +179,8 @@ def due(connection: Connection, now: Instant, *, after: int = 0, is_forced: bool
 
 
 def _free(now: Instant, *, is_forced: bool) -> tuple[Any, ...]:
-    free = mail.c.sending_until <= now
-    return (free,) if is_forced else (free, mail.c.due_at <= now)
+    free, is_due = mail.c.sending_until <= now, mail.c.due_at <= now
+    return (free, or_(is_due, mail.c.tries > 0)) if is_forced else (free, is_due)
 
 
 def claim(connection: Connection, mail_id: int, now: Instant, *, is_forced: bool = False) -> Waiting | None:
@@ -198,6 +210,14 @@ def postpone(connection: Connection, waiting: Waiting, now: Instant) -> None:
     connection.execute(mine.values(due_at=now + pause, sending_until=0))
 
 
+def withdraw(connection: Connection, user_id: int, template: str, **fact: str) -> None:
+    """Forget a user's mails of a template that tell this, and are not sent yet."""
+    query = select(mail.c.id, mail.c.detail).where(mail.c.user_id == user_id, mail.c.template == template)
+    told = [row.id for row in connection.execute(query) if fact.items() <= json.loads(row.detail or "{}").items()]
+    if told:
+        connection.execute(delete(mail).where(mail.c.id.in_(told)))
+
+
 def drop_links_of(connection: Connection, user_id: int) -> None:
     """Forget mails of a user that would hold a link: what they were asked for counts no longer."""
     connection.execute(delete(mail).where(mail.c.user_id == user_id, mail.c.template.in_(WITH_LINK)))
@@ -215,7 +235,7 @@ def next_due_at(connection: Connection) -> Instant | None:
     return None if found is None else int(found)
 
 
-def waiting_address(connection: Connection, user_id: int) -> str | None:
+def waiting_address(connection: Connection, user_id: int, template: str = VERIFY) -> str | None:
     """Return the address that a user has asked to verify, as long as its mail is not sent."""
-    query = select(mail.c.address).where(mail.c.user_id == user_id, mail.c.template == VERIFY)
+    query = select(mail.c.address).where(mail.c.user_id == user_id, mail.c.template == template)
     return connection.execute(query.order_by(mail.c.id.desc()).limit(1)).scalar_one_or_none()

@@ -286,9 +286,10 @@ class Throttle:
         yield self.inside_key(user_id)
         yield from (self.factor_key(method, user_id) for method in self._methods)
 
-    def lockout_of(self, connection: Connection, user_id: int) -> Lockout:
-        """Return a user's counter of wrong passwords as it stands."""
-        return find_lockout(connection, self.account_key(user_id, "")) or Lockout(0, 0, 0)
+    def lockout_of(self, connection: Connection, user_id: int, device_id: int | None = None) -> Lockout:
+        """Return a user's counter of wrong passwords as it stands, or that of one of their known browsers."""
+        key = self.account_key(user_id, "") if device_id is None else self.device_key(device_id)
+        return find_lockout(connection, key) or Lockout(0, 0, 0)
 
     # -- what is recorded ---------------------------------------------------------------------------------------
 

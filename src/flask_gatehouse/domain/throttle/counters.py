@@ -144,6 +144,11 @@ class Lockout:
         """Whether the user hears of this attempt, should it be wrong: it begins the delays, or disables."""
         return self.wrong == WRONG_BEFORE_DELAY or self.total == WRONG_BEFORE_DISABLED
 
+    @property
+    def wrong_before(self) -> int:
+        """How many wrong ones in a row came before this attempt, where so many that they began a delay; else 0."""
+        return self.wrong - 1 if self.wrong > WRONG_BEFORE_DELAY else 0
+
     def is_disabled(self, most: int = WRONG_BEFORE_DISABLED) -> bool:
         """Tell whether the count of wrong answers was reached before this attempt."""
         return self.total > most

@@ -1,4 +1,4 @@
-"""Users who have not confirmed their address are found without a walk through all."""
+"""A second e-mail address; users who have not confirmed theirs are found without a walk through all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add an index of the few rows that wait."""
+    """Add a column, and an index of the few rows that wait."""
+    op.add_column("gatehouse_user", sa.Column("second_email", sa.String(length=254)))
     op.create_index(
         "ix_gatehouse_user_unconfirmed",
         "gatehouse_user",
