@@ -15,7 +15,7 @@ from flask_gatehouse.http.labels import fresh_login_required, login_required
 from flask_gatehouse.http.respond import done, download, invalid, message, page, refused
 
 from . import forms
-from .shown import BIGGEST_ID, PER_PAGE, PUBLIC_ID, own_entry, password_help, present_identity
+from .shown import BIGGEST_ID, PER_PAGE, PUBLIC_ID, lacks_factor, own_entry, password_help, present_identity
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -35,7 +35,8 @@ def _profile_context() -> dict[str, Any]:
         user = users.find(connection, identity.user_id)
     asked = account.asked_address(services(), identity.user_id)
     return {"user": user, "identity": identity, "is_fresh": wired().is_fresh(identity), "asked": asked} | {
-        "has_mail": services().mailer.is_on
+        "has_mail": services().mailer.is_on,
+        "lacks_factor": lacks_factor(),
     }
 
 
