@@ -29,6 +29,7 @@ WELL = {
     "GATEHOUSE_TRUSTED_PROXIES": "10.0.0.0/8",
     "GATEHOUSE_MAIL_URL": "smtps://mail.example",
     "GATEHOUSE_MAIL_SENDER": "no-reply@app.example",
+    "GATEHOUSE_SUPPORT": "help@app.example",
 }
 TWO_FACTORS = {"GATEHOUSE_FEATURES": "totp,passkeys"}
 BARE = ("protected", "protected_async", "change")
@@ -262,6 +263,7 @@ def test_routes_without_a_label_are_named(make_app):
         ({"GATEHOUSE_TRUSTED_PROXIES": "none"}, "advised-setting", "GATEHOUSE_TRUSTED_PROXIES", {}),
         ({"REMEMBER_COOKIE_DURATION": 9}, "advised-setting", "REMEMBER_COOKIE_DURATION", None),
         ({"MAX_CONTENT_LENGTH": None}, "advised-setting", "MAX_CONTENT_LENGTH", {}),
+        ({"GATEHOUSE_SUPPORT": ""}, "advised-setting", "GATEHOUSE_SUPPORT", {}),
         ({"GATEHOUSE_FEATURES": "totp"}, "advised-setting", "GATEHOUSE_FEATURES", TWO_FACTORS),
         (
             {**TWO_FACTORS, "GATEHOUSE_SESSION_ABSOLUTE": "25h"},

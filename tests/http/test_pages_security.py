@@ -7,6 +7,7 @@ from html import unescape
 
 import pytest
 
+from flask_gatehouse import SettingsError
 from tests.support import phones
 from tests.support.authenticator import Authenticator
 from tests.support.people import PROGRAM, logged_in, make_person, newcomer, services_of
@@ -113,3 +114,35 @@ def test_63b_4_2_1_1_3_the_code_in_place_of_a_used_one_is_shown_once_on_the_way_
     assert "/protected" in answer.text
     assert other.get("/protected").status_code == 200
     assert found[0] not in text_of(other, PAGE)
+
+
+@pytest.mark.parametrize(
+    "support, link",
+    [("help@app.example", "mailto:help@app.example"), ("https://app.example/@help", "https://app.example/@help")],
+)
+def test_63b_2_4_4_1_every_page_says_whom_to_ask_who_cannot_log_in_too(make_app, support, link):
+    app = make_app(**ALL, GATEHOUSE_SUPPORT=support)
+    make_person(app, "alice")
+    phones.enrol(services_of(app), 1)
+    client, told = app.test_client(), f'<a href="{link}">{support}</a>'
+    pages = [text_of(client, path) for path in ("/login", "/register", "/forgot-password", "/reset-password/gone")]
+    submit(client, "/login", username="alice", password="quiet river stone")
+    pages.append(text_of(client, "/login/factor"))
+    wrong = {"password": "x" * 9}
+    answers = [submit(client, "/login", username="alice", **wrong) for _ in range(6)]
+    token = csrf_token(text_of(client, "/login"))
+    fields = [{"csrf_token": token, "username": f"n{number}", **wrong} for number in range(20)]
+    answers += [client.post("/login", data=one) for one in fields]
+    assert [answers[place].status_code for place in (0, 5, -1)] == [401, 429, 429]
+    pages += [answers[place].get_data(as_text=True) for place in (0, 5, -1)]
+    assert "Try again in a moment" in pages[-1]  # the page that stands in front of Flask
+    assert [told in page for page in pages] == [True] * len(pages)
+    assert "Trouble with your account?" not in text_of(make_app().test_client(), "/login")
+
+
+@pytest.mark.parametrize(
+    "text", ["http://app.example", "help", "a@b c", "javascript:alert(1)", "https://", "x\n@y.org"]
+)
+def test_what_is_neither_an_address_nor_a_page_is_no_contact(make_app, text):
+    with pytest.raises(SettingsError, match="must be an address such as"):
+        make_app(GATEHOUSE_SUPPORT=text)

@@ -115,6 +115,7 @@ OF_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "GATEHOUSE_PASSWORD_MIN": ("V6.2.1", "63B-3.1.1.2-01"),
     "GATEHOUSE_THROTTLE": ("V6.3.1", "63B-3.2.2-1"),
     "GATEHOUSE_MAIL_URL": ("V6.3.7", "V12.3.1", "63B-4.2.3-1"),
+    "GATEHOUSE_SUPPORT": ("63B-2.4.4-1", "63B-4.6-2"),
     "GATEHOUSE_LOGIN_NAME": ("V6.3.8",),
     "GATEHOUSE_FIRST_USER_ADMIN": ("V6.3.2",),
     "WTF_CSRF_ENABLED": ("V3.5.1",),

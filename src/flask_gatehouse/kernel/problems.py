@@ -260,6 +260,9 @@ def advice(settings: Settings, config: Mapping[str, object], *, relaxed: bool) -
     if not settings.mail_url:
         text = "not set: nobody gets a link for a forgotten password by mail, or hears of changes to their account"
         yield Problem(f"{PREFIX}MAIL_URL", text)
+    if not settings.support:
+        text = "not set: neither pages nor mails say whom people turn to: name an address or a page"
+        yield Problem(f"{PREFIX}SUPPORT", text)
     if settings.secret_key_fallbacks:
         text = "old secrets still verify: remove them 31 days after the rotation, or at once if they leaked"
         yield Problem(f"{PREFIX}SECRET_KEY_FALLBACKS", text)
