@@ -315,7 +315,7 @@ class Gatehouse:
             freshness=policy.Freshness(micros(loaded.fresh), micros(loaded.admin_fresh)),
             mailer=mail.Mailer(loaded.mail_url, loaded.mail_sender),
             postman=mail.Postman(),
-            writer=Letters(app, loaded.origins, app.config["APPLICATION_ROOT"]),
+            writer=Letters(app, loaded.origins, app.config["APPLICATION_ROOT"], loaded.support),
             factors=factors,
         )
         services.postman.employ(lambda: post.work(services))
@@ -368,6 +368,7 @@ def _fill_templates(app: Flask, loaded: Settings) -> None:
     app.jinja_env.globals["current_user"] = current_user
     app.jinja_env.globals["can"] = can
     app.jinja_env.globals["gatehouse_registration"] = loaded.registration == "open"
+    app.jinja_env.globals["gatehouse_support"] = (loaded.support, loaded.support_link) if loaded.support else None
     app.jinja_env.globals["gatehouse_nonce"] = respond.nonce
 
 

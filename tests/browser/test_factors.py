@@ -90,9 +90,15 @@ def test_v6_5_1_an_app_is_enrolled_used_lost_and_replaced_by_keyboard(demo, open
     assert new != key
     page.get_by_role("textbox", name="Code", exact=True).fill(code_of(new))
     press(page, "Enter")
+    expect(page.get_by_role("heading", name="Your new recovery code")).to_be_visible()
+    must_be_fit(page)
+    (successor,) = page.locator(".gh-codes code").all_inner_texts()
+    assert successor not in codes
+    page.get_by_role("link", name="I have kept it").focus()
+    press(page, "Enter")
     page.wait_for_url("**/protected")
     page.goto(f"{demo.url}/account/security")
-    expect(page.get_by_text("9 left.")).to_be_visible()
+    expect(page.get_by_text("10 left.")).to_be_visible()
 
 
 def test_v6_6_3_the_right_code_logs_in_once_and_removal_asks_for_the_password(demo, open_page):

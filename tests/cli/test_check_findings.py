@@ -29,7 +29,9 @@ WELL = {
     "GATEHOUSE_TRUSTED_PROXIES": "10.0.0.0/8",
     "GATEHOUSE_MAIL_URL": "smtps://mail.example",
     "GATEHOUSE_MAIL_SENDER": "no-reply@app.example",
+    "GATEHOUSE_SUPPORT": "help@app.example",
 }
+TWO_FACTORS = {"GATEHOUSE_FEATURES": "totp,passkeys"}
 BARE = ("protected", "protected_async", "change")
 Case = Callable[[Commands], Iterator[None]]
 
@@ -261,9 +263,29 @@ def test_routes_without_a_label_are_named(make_app):
         ({"GATEHOUSE_TRUSTED_PROXIES": "none"}, "advised-setting", "GATEHOUSE_TRUSTED_PROXIES", {}),
         ({"REMEMBER_COOKIE_DURATION": 9}, "advised-setting", "REMEMBER_COOKIE_DURATION", None),
         ({"MAX_CONTENT_LENGTH": None}, "advised-setting", "MAX_CONTENT_LENGTH", {}),
+        ({"GATEHOUSE_SUPPORT": ""}, "advised-setting", "GATEHOUSE_SUPPORT", {}),
+        ({"GATEHOUSE_FEATURES": "totp"}, "advised-setting", "GATEHOUSE_FEATURES", TWO_FACTORS),
+        (
+            {**TWO_FACTORS, "GATEHOUSE_SESSION_ABSOLUTE": "25h"},
+            "advised-setting",
+            "GATEHOUSE_SESSION_ABSOLUTE",
+            {"GATEHOUSE_SESSION_ABSOLUTE": "24h"},
+        ),
+        (
+            {**TWO_FACTORS, "GATEHOUSE_SESSION_IDLE": "61m"},
+            "advised-setting",
+            "GATEHOUSE_SESSION_IDLE",
+            {"GATEHOUSE_SESSION_IDLE": "60m"},
+        ),
+        (
+            {**TWO_FACTORS, "GATEHOUSE_REMEMBER": "25h"},
+            "advised-setting",
+            "GATEHOUSE_REMEMBER",
+            {"GATEHOUSE_REMEMBER": "24h"},
+        ),
     ],
 )
-def test_v13_2_3_v7_3_1_v7_3_2_63b_2_1_3_1_63b_2_2_3_2_a_setting_is_named_and_its_mend_makes_it_go(
+def test_v7_1_1_v13_2_3_63b_2_1_3_1_63b_2_2_2_3_63b_2_2_3_1_63b_2_2_3_2_a_setting_is_named_and_its_mend_makes_it_go(
     make_app, config, kind, subject, mend
 ):
     found = findings(Commands(make_app(**WELL | config)))

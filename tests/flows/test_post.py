@@ -349,6 +349,17 @@ def test_every_mail_has_a_subject_and_words_of_ascii_without_a_leftover(home, na
     assert max(map(len, written.text.splitlines())) < 900
 
 
+@pytest.mark.parametrize("name", sorted(path.stem for path in TEMPLATES.glob("*.txt")))
+def test_63b_4_6_2_every_mail_says_what_to_do_if_it_was_not_you_and_whom_to_ask(post, open_house, name):
+    home = open_house(GATEHOUSE_MAIL_URL=post.url, GATEHOUSE_SUPPORT="help@app.example")
+    facts = {"username": "alice", "address": ALICE, "when": "now", "minutes": 30, "link": "https://x/y"}
+    for is_demanded in (True, False):
+        written = home.services.writer.write(name, {**facts, "is_demanded": is_demanded})
+        assert re.search(r"This was not you\?|If not, |You did not ask for it\?|If it was not you", written.text), name
+        assert written.text.endswith("Questions about your account? help@app.example\n")
+        assert "help@app.example" in written.html
+
+
 def test_v1_3_11_an_address_that_could_carry_a_second_one_never_gets_into_a_mail(home, post):
     for address in ("a@example.org\nBcc: b@example.org", "a@example.org,b@example.org", "<a@example.org>"):
         with pytest.raises(InvalidEmail):

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from flask_gatehouse.domain import devices, throttle
 from flask_gatehouse.domain.sessions import Issued
-from flask_gatehouse.flows import enrol, rotate_keys, second_step, step_up
+from flask_gatehouse.flows import enrol, revoke, rotate_keys, second_step, step_up
 from flask_gatehouse.flows.opening import Attempt
 from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, Refusal, Refused
 from flask_gatehouse.flows.seeds import Enrolled, Offer
@@ -257,6 +257,35 @@ def test_rule_32_v6_4_4_a_recovery_code_replaces_the_lost_factor_and_opens_nothi
     home.later(seconds=30)
     assert refusal(answer(home, begin(home), code_of(home, phone.seed))) is Refusal.CREDENTIALS
     assert home.kinds().count("login.recovered") == 1
+
+
+def replaced(home: house.House, code: str) -> Issued:
+    """Lose the factor, replace it by a recovery code and return the session."""
+    lost = answer(home, begin(home), code, "recovery_code")
+    assert isinstance(lost, FactorLost)
+    offer = second_step.offer(home.services, lost.pending.secret)
+    assert offer is not None
+    new = code_of(home, offer.seed)
+    opened = second_step.replace_factor(home.services, lost.pending.secret, new, Attempt(HERE))
+    assert isinstance(opened, Issued)
+    home.later(seconds=60)
+    return opened
+
+
+def test_63b_4_2_1_1_3_a_used_recovery_code_has_a_successor_once_the_factor_is_replaced(home):
+    phone = Phone(home)
+    code = phone.codes[4]
+    for _ in range(2):
+        opened = replaced(home, code)
+        (code,) = second_step.replace_codes(home.services, opened, HERE)
+        assert code[0] == "4"  # in the place of the used one
+        assert second_step.replace_codes(home.services, opened, HERE) == ()
+    assert home.details("recovery_codes.made")[1:] == [{"number": 1, "replaced": True}] * 2
+    assert refusal(answer(home, begin(home), phone.codes[4], "recovery_code")) is Refusal.CREDENTIALS
+    last = replaced(home, phone.codes[9])
+    revoke.all_own(home.services, home.identity(last.secret), HERE)
+    assert second_step.replace_codes(home.services, last, HERE) == ()  # that session has ended
+    assert isinstance(answer(home, begin(home), code, "recovery_code"), FactorLost)
 
 
 def test_rule_32_v2_3_1_without_a_recovery_code_nothing_is_replaced(home):

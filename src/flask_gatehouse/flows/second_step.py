@@ -293,3 +293,40 @@ def replace_factor(services: Services, pending: str, code: str, attempt: Attempt
         unit.record(Event("factor.enrolled", actor, held.user.user_id, attempt.source, detail=detail))
         proof = Proof(factor.method, unit.now, factor.kind)
         return _grant(services, unit, _Pending(held.row, replace(held.user, epoch=epoch)), (proof,), charge, attempt)
+
+
+def replace_codes(services: Services, issued: Issued, source: Source) -> tuple[str, ...]:
+    """Make a recovery code in place of each used one, once the lost factor is replaced (NIST SP 800-63B 4.2.1.1).
+
+    The mail that a code was used has told the owner.
+
+    Args:
+        services: the app's services.
+        issued: the session that the new factor has opened.
+        source: where the request comes from.
+
+    Returns:
+        The new codes, which are shown once; nothing where the feature is off or the session has ended meanwhile.
+    """
+    codes = seeds.codes_of(services)
+    if codes is None:
+        return ()
+    with services.unit() as unit:
+        user = passwords.lock_credential(unit.connection, issued.user_id)
+        row = services.sessions.store.find_public(unit.connection, issued.public_id)
+        if user is None or not user.is_active or row is None or row.epoch != user.epoch:
+            return ()
+        made = codes.replace_used(unit.connection, issued.user_id, unit.now)
+        if made:
+            detail: dict[str, object] = {"number": len(made), "replaced": True}
+            unit.record(
+                Event(
+                    "recovery_codes.made",
+                    opening.actor_of(user),
+                    issued.user_id,
+                    source,
+                    issued.public_id,
+                    detail=detail,
+                )
+            )
+        return tuple(made)

@@ -28,11 +28,13 @@ class Letters:
         app: whose templates and routes they are.
         origins: from `GATEHOUSE_ORIGINS`; links lead below the first.
         root: Flask's `APPLICATION_ROOT`, below which the app is served.
+        support: whom people turn to, the last line of every mail; `""`: nobody is named.
     """
 
-    def __init__(self, app: Flask, origins: tuple[str, ...], root: str = "/") -> None:
+    def __init__(self, app: Flask, origins: tuple[str, ...], root: str = "/", support: str = "") -> None:
         self._app = app
         self._root = root
+        self._closing = f"\n\nQuestions about your account? {support}" if support else ""
         self._origin = origins[0] if origins else IN_DEBUG
 
     def write(self, template: str, facts: Mapping[str, object]) -> Written:
@@ -44,7 +46,7 @@ class Letters:
         """
         told: dict[str, Any] = {"site": self._origin.partition("://")[2], "origin": self._origin, **facts}
         subject, _, text = self._template(f"{FOLDER}/{template}.txt").render(told).strip().partition("\n")
-        subject, text = " ".join(subject.split()), f"{text.strip()}\n"
+        subject, text = " ".join(subject.split()), f"{text.strip()}{self._closing}\n"
         told |= {"subject": subject, "paragraphs": text.strip().split("\n\n")}
         return Written(subject, text, self._template(f"{FOLDER}/{template}.html", LETTER).render(told))
 

@@ -96,6 +96,9 @@ class CodesFactor(Factor, Protocol):
     def renew(self, connection: Connection, user_id: int, now: Instant) -> list[str]:
         """Make new codes in place of all there were, and return them."""
 
+    def replace_used(self, connection: Connection, user_id: int, now: Instant) -> list[str]:
+        """Make new codes in place of the used ones alone, and return them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Feature:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL
 
+_ADDRESS = re.compile(r"[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,189}")
 _DURATION = re.compile(r"(\d{1,9})\s?(s|m|h|d)?")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _PORT_DEFAULTS = {"http": 80, "https": 443}
@@ -224,6 +225,21 @@ def breached_passwords(value: object) -> str:
     is_here = parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"}
     if not (parts.scheme == "https" or is_here) or not parts.hostname or not found.endswith(("/", "=")):
         msg = "must be a file, or an https:// address to which five digits can be added, such as https://…/range/"
+        raise ValueError(msg)
+    return found
+
+
+def contact(value: object) -> str:
+    """Return an e-mail address, or the `https://` address of a page; empty stays empty.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    found = text(value).strip()
+    parts = urlsplit(found)
+    is_page = parts.scheme == "https" and bool(parts.hostname) and found.isprintable() and " " not in found
+    if found and not is_page and not _ADDRESS.fullmatch(found):
+        msg = "must be an address such as help@app.example, or a page such as https://app.example/help"
         raise ValueError(msg)
     return found
 

@@ -32,6 +32,12 @@ LONGEST: Mapping[str, tuple[timedelta, str]] = {
     "fresh": (HOUR, "1h"),
 }
 """Lifetimes beyond which a session or a proof says little (NIST SP 800-63B 2.1.3, 2.2.3; ASVS V7.3.1, V7.3.2)."""
+LONGEST_AT_AAL2: Mapping[str, tuple[timedelta, str]] = {
+    "session_absolute": (DAY, "24h"),
+    "remember": (DAY, "24h"),
+    "session_idle": (HOUR, "1h"),
+}
+"""Lifetimes that NIST SP 800-63B 2.2.3 advises for sessions in which two factors were proven."""
 FACTORS = frozenset({"totp", "passkeys"})
 """Features that offer a second factor."""
 FRESH_ONE = "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
@@ -224,6 +230,19 @@ def doubts(settings: Settings, *, relaxed: bool) -> Iterator[Problem]:
         yield Problem(f"{PREFIX}SESSION_IDLE", text)
 
 
+def _advice_at_aal2(settings: Settings) -> Iterator[Problem]:
+    """Find what NIST SP 800-63B advises where a second factor is offered or demanded."""
+    if settings.admin_factor != "demanded" and not FACTORS & {*settings.features}:
+        return
+    if "passkeys" not in settings.features:
+        text = "no second factor is offered that a false page cannot take: add passkeys"
+        yield Problem(f"{PREFIX}FEATURES", text)
+    for name, (most, shown) in LONGEST_AT_AAL2.items():
+        if most < getattr(settings, name) <= LONGEST[name][0]:  # beyond that it is doubted anyhow
+            text = f"longer than a session with two factors should last: set {shown} or less"
+            yield Problem(PREFIX + name.upper(), text)
+
+
 def _has_name(origin: str) -> bool:
     try:
         ipaddress.ip_address(urlsplit(origin).hostname or "")
@@ -243,9 +262,13 @@ def advice(settings: Settings, config: Mapping[str, object], *, relaxed: bool) -
     if not settings.mail_url:
         text = "not set: nobody gets a link for a forgotten password by mail, or hears of changes to their account"
         yield Problem(f"{PREFIX}MAIL_URL", text)
+    if not settings.support:
+        text = "not set: neither pages nor mails say whom people turn to: name an address or a page"
+        yield Problem(f"{PREFIX}SUPPORT", text)
     if settings.secret_key_fallbacks:
         text = "old secrets still verify: remove them 31 days after the rotation, or at once if they leaked"
         yield Problem(f"{PREFIX}SECRET_KEY_FALLBACKS", text)
+    yield from _advice_at_aal2(settings)
     has_tls = any(origin.startswith("https://") for origin in settings.origins)
     if has_tls and not settings.trusted_proxies and not relaxed:
         text = "none: if a proxy ends TLS, all people share its address and its 20 logins in ten minutes: name it"

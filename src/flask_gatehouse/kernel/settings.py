@@ -155,6 +155,12 @@ class Settings:
         "on",
         "`off` only in debug and tests: no account or address counts; hashing stays bounded.",
     )
+    support: str = _setting(
+        parsing.contact,
+        "",
+        "Whom people turn to about their account: an e-mail address or the `https://` address of a page. Stands on each "
+        "page and in each mail.",
+    )
     after_login: str = _setting(parsing.local_path, "/", "Where a login without `next` leads; a path of this app.")
     csp: str = _setting(
         parsing.text,
@@ -176,6 +182,11 @@ class Settings:
         """`SESSION_ABSOLUTE` of administrators: at most 8 hours under `strict`."""
         is_strict = self.profile == "strict"
         return min(self.session_absolute, STRICT_ADMIN_ABSOLUTE) if is_strict else self.session_absolute
+
+    @property
+    def support_link(self) -> str:
+        """`SUPPORT` as a link."""
+        return f"mailto:{self.support}" if "@" in self.support.partition("/")[0] else self.support
 
     @property
     def admin_fresh(self) -> timedelta:

@@ -15,7 +15,16 @@ from flask_gatehouse.http.labels import fresh_login_required, login_required
 from flask_gatehouse.http.respond import done, download, invalid, message, page, refused
 
 from . import forms
-from .shown import BIGGEST_ID, PER_PAGE, PUBLIC_ID, errors_in_words, own_entry, password_help, present_identity
+from .shown import (
+    BIGGEST_ID,
+    PER_PAGE,
+    PUBLIC_ID,
+    errors_in_words,
+    lacks_factor,
+    own_entry,
+    password_help,
+    present_identity,
+)
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -36,7 +45,8 @@ def _profile_context() -> dict[str, Any]:
     second.second_email.data = (user.second_email if user else None) or ""
     asked, asked_second = account.asked_addresses(services(), identity.user_id)
     told = {"user": user, "identity": identity, "is_fresh": wired().is_fresh(identity), "asked": asked}
-    return told | {"has_mail": services().mailer.is_on, "second": second, "asked_second": asked_second}
+    told |= {"lacks_factor": lacks_factor(), "has_mail": services().mailer.is_on}
+    return told | {"second": second, "asked_second": asked_second}
 
 
 @fresh_login_required

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import flash, redirect, request, url_for
 
+from flask_gatehouse.domain.sessions import Issued
 from flask_gatehouse.flows import (
     ceremonies,
     login,
@@ -31,8 +32,6 @@ from .shown import errors_in_words, password_help, present_identity
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
-
-    from flask_gatehouse.domain.sessions import Issued
 
 WRONG_CODE = "This is not the code that the program printed."
 LOGIN_NAMES = {"username": "Login name", "both": "Login name or e-mail address", "email": "E-mail address"}
@@ -141,6 +140,15 @@ def _inside(issued: Issued) -> ResponseReturnValue:
     return done(next_target(services().settings.after_login))
 
 
+def _back_inside(issued: Issued) -> ResponseReturnValue:
+    """Go on after a lost factor was replaced: the code that was used for it has a successor, which is shown once."""
+    codes = second_step.replace_codes(services(), issued, here().source)
+    response = _inside(issued)
+    if not codes:
+        return response
+    return second_factors.shown_once(codes, next_target(services().settings.after_login), is_replaced=True)
+
+
 def _attempt(*, is_remembered: bool = False) -> login.Attempt:
     state = here()
     known = {"device": state.device, "spare": state.spare_device}
@@ -161,7 +169,10 @@ def answer_factor() -> ResponseReturnValue:
         return page("factor.html", form=form, **context)
     if not form.validate():
         return invalid(form, "factor.html", **context)
-    return _answered(form, _answer(form, pending, is_lost=offer is not None), context)
+    outcome = _answer(form, pending, is_lost=offer is not None)
+    if offer is not None and isinstance(outcome, Issued):
+        return _back_inside(outcome)
+    return _answered(form, outcome, context)
 
 
 def _answer(form: factor_forms.FactorForm, pending: str, *, is_lost: bool) -> Issued | FactorLost | Refused:

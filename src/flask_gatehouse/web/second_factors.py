@@ -127,7 +127,15 @@ def make_codes() -> ResponseReturnValue:
     return shown_once(outcome)
 
 
-def shown_once(codes: tuple[str, ...]) -> ResponseReturnValue:
-    """Show new recovery codes."""
-    target = next_target(url_for("gatehouse.security"))
-    return done(target, codes=list(codes)) if wants_program() else page("recovery_codes.html", codes=codes, next=target)
+def shown_once(codes: tuple[str, ...], target: str = "", *, is_replaced: bool = False) -> ResponseReturnValue:
+    """Show new recovery codes.
+
+    Args:
+        codes: the codes.
+        target: where to go on; the page of one's security, unless another was asked for.
+        is_replaced: whether they take the place of used ones alone.
+    """
+    target = target or next_target(url_for("gatehouse.security"))
+    if wants_program():
+        return done(target, codes=list(codes))
+    return page("recovery_codes.html", codes=codes, next=target, is_replaced=is_replaced)

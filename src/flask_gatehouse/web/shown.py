@@ -56,10 +56,14 @@ def present_identity() -> Identity:
 
 def asks_factor() -> bool:
     """Tell whether the administrator who looks at a page is to be asked to enrol a second factor."""
+    identity = here().identity
+    return identity is not None and identity.is_admin and lacks_factor()
+
+
+def lacks_factor() -> bool:
+    """Tell whether who looks at a page has no second factor and could enrol one (NIST SP 800-63B 2.1)."""
     identity, held = here().identity, services()
-    if identity is None or not identity.is_admin or assurance(identity.proofs) >= AAL2:
-        return False
-    if not seeds.offers_factor(held):
+    if identity is None or assurance(identity.proofs) >= AAL2 or not seeds.offers_factor(held):
         return False
     with held.reading() as connection:
         return not seeds.has_factor(held, connection, identity.user_id)

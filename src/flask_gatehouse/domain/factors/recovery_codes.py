@@ -62,7 +62,7 @@ class RecoveryCodes:
     def renew(self, connection: Connection, user_id: int, now: Instant) -> list[str]:
         """Make ten new codes in place of all there were, and return them: they are shown once."""
         self.forget(connection, user_id)
-        made = [b32encode(secrets.token_bytes(CODE_BYTES)).decode().rstrip("=") for _ in range(COUNT)]
+        made = [_new() for _ in range(COUNT)]
         rows = [
             {"user_id": user_id, "slot": slot, "digest": secret_digest(code), "created_at": now}
             for slot, code in enumerate(made)
@@ -70,9 +70,26 @@ class RecoveryCodes:
         connection.execute(insert(recovery_code), rows)
         return [_in_groups(f"{slot}{code}") for slot, code in enumerate(made)]
 
+    def replace_used(self, connection: Connection, user_id: int, now: Instant) -> list[str]:
+        """Make a new code in the place of each that was used, and return them: they are shown once.
+
+        The caller holds the user's row.
+        """
+        mine = recovery_code.c.user_id == user_id
+        used = select(recovery_code.c.slot).where(mine, recovery_code.c.used_at.is_not(None))
+        made = {slot: _new() for slot in connection.execute(used.order_by(recovery_code.c.slot)).scalars()}
+        for slot, code in made.items():
+            statement = update(recovery_code).where(mine, recovery_code.c.slot == slot)
+            connection.execute(statement.values(digest=secret_digest(code), created_at=now, used_at=None))
+        return [_in_groups(f"{slot}{code}") for slot, code in made.items()]
+
     def forget(self, connection: Connection, user_id: int) -> bool:
         """Forget all codes, used ones too; False when there were none."""
         return connection.execute(delete(recovery_code).where(recovery_code.c.user_id == user_id)).rowcount > 0
+
+
+def _new() -> str:
+    return b32encode(secrets.token_bytes(CODE_BYTES)).decode().rstrip("=")
 
 
 def _in_groups(code: str) -> str:
