@@ -158,8 +158,8 @@ class Settings:
     support: str = _setting(
         parsing.contact,
         "",
-        "Whom people turn to about their account: an e-mail address or the `https://` address of a page. Stands on each "
-        "page and in each mail.",
+        "Whom people turn to about their account: an e-mail address or the `https://` address of a page. Stands on "
+        "every page and in each mail.",
     )
     after_login: str = _setting(parsing.local_path, "/", "Where a login without `next` leads; a path of this app.")
     csp: str = _setting(
