@@ -324,7 +324,7 @@ TABLE = {
     by_known_browser: (IN, IN, IN, OUT, OUT, OUT, ENROL, PENDING),
     by_host: (IN, IN, IN, OUT, OUT, IN, ENROL, PENDING),
     by_live_session: (IN, IN, IN, OUT, OUT, OUT, ENROL, PROVE),
-    by_link: (IN, IN, IN, OUT, OUT, IN, ENROL, PENDING),
+    by_link: (IN, IN, IN, OUT, OUT, OUT, ENROL, PENDING),
     by_temporary_password: (IN, IN, IN, OUT, OUT, IN, ENROL, PENDING),
     by_code: (IN, OUT, OUT, OUT, OUT, OUT, ENROL, IN),
     by_code_asked_before: (IN, IN, IN, OUT, OUT, OUT, IN, IN),
