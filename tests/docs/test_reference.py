@@ -411,6 +411,16 @@ def test_v6_1_2_the_documented_words_that_are_no_password_are_refused(bare_app):
     assert 20_000 <= len(passwords.rules.common_passwords()) < 25_000
 
 
+def test_v6_1_2_v6_2_11_words_of_the_site_are_no_password_nor_what_is_easily_made_of_them(make_app):
+    app = make_app(GATEHOUSE_PASSWORD_WORDS="Acme-Portal, Zürichsee")
+    rules_of_app = app.extensions["gatehouse"].services(app).password_rules
+    for word in ("acme-portal", "ACME-Portal2025!", "Zu\u0308richsee", "zürichsee1"):
+        with pytest.raises(WeakPassword):
+            rules_of_app.require(word, "alice")
+    rules_of_app.require("acme-portal is where I work", "alice")
+    assert "GATEHOUSE_PASSWORD_WORDS" in pages.page("reference/fields.md")
+
+
 # --- events, keys, tables ----------------------------------------------------------------------------------
 
 
