@@ -480,6 +480,28 @@ def test_v14_1_2_63b_5_3_1_every_class_says_how_it_is_kept():
     assert all(all(row.values()) for row in rows)
 
 
+def test_63b_2_4_2_1_what_is_kept_of_a_person_and_for_how_long_is_told_with_a_text_for_users():
+    page = pages.page("howto/privacy.md")
+    rows = {row["table"].strip("`"): row for row in pages.table(pages.section(page, "What Gatehouse keeps"))}
+    personal = {
+        name
+        for name, found in schema.metadata.tables.items()
+        if any(FROM_CODE.class_of(name, column.name) == "personal" for column in found.columns)
+    }
+    assert rows.keys() == personal
+    assert all(all(row.values()) for row in rows.values())
+    hours = f"{settings.Settings().session_absolute // timedelta(hours=1)} hours"
+    days = f"{outbox.NOTICE_LIFE // (24 * 60 * outbox.MINUTE)} days"
+    assert f"{tokens.VERIFY_MICROS // (60 * tokens.MINUTE)} hours" in rows["gatehouse_link"]["until"]
+    assert f"{throttle.rules.LOGIN.window // tokens.MINUTE} minutes" in rows["gatehouse_counter"]["until"]
+    (text,) = (" ".join(block.text.split()) for block in pages.blocks(page, "text"))
+    assert hours in text
+    assert hours in rows["gatehouse_session"]["until"]
+    assert days in text
+    assert days in rows["gatehouse_mail"]["until"]
+    assert f"{devices.LIFE_SECONDS // 86400} days" in text
+
+
 def key_rows(heading: str) -> list[dict[str, str]]:
     return pages.table(pages.section(pages.page("reference/keys.md"), heading))
 
