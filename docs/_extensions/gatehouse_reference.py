@@ -50,6 +50,7 @@ KINDS_OF_VALUE: dict[Callable[[object], Any], str] = {
     parsing.database_url: "database URL",
     parse_mail_url: "mail URL",
     parse_sender: "address",
+    parsing.contact: "address or URL",
 }
 
 UNSAFE: tuple[tuple[str, dict[str, Any], dict[str, object]], ...] = (
@@ -83,6 +84,7 @@ UNSAFE: tuple[tuple[str, dict[str, Any], dict[str, object]], ...] = (
     ),
     ("missing under the profile `strict`", {"profile": "strict", "pepper": ""}, {}),
     ("a placeholder, or under 32 characters", {"pepper": "short"}, {}),
+    ("an entry under 32 characters", {"pepper_fallbacks": ("short",)}, {}),
     ("`off`", {"throttle": "off"}, {}),
     ("under a minute", {"fresh": timedelta(seconds=5)}, {}),
     ("`False`", {}, {"WTF_CSRF_ENABLED": False}),

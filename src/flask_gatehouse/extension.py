@@ -304,8 +304,8 @@ class Gatehouse:
             clock=self.clock,
             keys=keys,
             database=database,
-            hasher=passwords.Hasher(loaded.argon2, passwords.HashingPool(), loaded.pepper),
-            password_rules=passwords.PasswordRules(loaded.password_min, _context_words(app)),
+            hasher=passwords.Hasher(loaded.argon2, passwords.HashingPool(), loaded.pepper, loaded.pepper_fallbacks),
+            password_rules=passwords.PasswordRules(loaded.password_min, _context_words(app, loaded)),
             stolen_passwords=breached.list_of(loaded.breached_passwords),
             sessions=sessions.Sessions(store, life, loaded.session_protection, loaded.max_sessions),
             roles=self._roles,
@@ -353,8 +353,9 @@ def _engine(app: Flask, loaded: Settings, db: Any) -> Engine:
         return cast("Engine", db.engine)
 
 
-def _context_words(app: Flask) -> frozenset[str]:
-    return frozenset({app.name.casefold(), "gatehouse", "flask-gatehouse", "flask_gatehouse"})
+def _context_words(app: Flask, loaded: Settings) -> frozenset[str]:
+    own = (app.name, "gatehouse", "flask-gatehouse", "flask_gatehouse")
+    return frozenset(passwords.normalised(word).casefold() for word in (*own, *loaded.password_words))
 
 
 def _configure_flask_wtf(app: Flask, wired: Wired) -> None:

@@ -413,6 +413,16 @@ def test_v6_1_2_the_documented_words_that_are_no_password_are_refused(bare_app):
     assert 20_000 <= len(passwords.rules.common_passwords()) < 25_000
 
 
+def test_v6_1_2_v6_2_11_words_of_the_site_are_no_password_nor_what_is_easily_made_of_them(make_app):
+    app = make_app(GATEHOUSE_PASSWORD_WORDS="Acme-Portal, Zürichsee")
+    rules_of_app = app.extensions["gatehouse"].services(app).password_rules
+    for word in ("acme-portal", "ACME-Portal2025!", "Zu\u0308richsee", "zürichsee1"):
+        with pytest.raises(WeakPassword):
+            rules_of_app.require(word, "alice")
+    rules_of_app.require("acme-portal is where I work", "alice")
+    assert "GATEHOUSE_PASSWORD_WORDS" in pages.page("reference/fields.md")
+
+
 # --- events, keys, tables ----------------------------------------------------------------------------------
 
 
@@ -470,6 +480,28 @@ def test_v14_1_2_63b_5_3_1_every_class_says_how_it_is_kept():
     rows = pages.table(pages.section(pages.page("reference/database.md"), "What each class is given"))
     assert {row["class"] for row in rows} == set(FROM_CODE.COLUMN_CLASSES)
     assert all(all(row.values()) for row in rows)
+
+
+def test_63b_2_4_2_1_what_is_kept_of_a_person_and_for_how_long_is_told_with_a_text_for_users():
+    page = pages.page("howto/privacy.md")
+    rows = {row["table"].strip("`"): row for row in pages.table(pages.section(page, "What Gatehouse keeps"))}
+    personal = {
+        name
+        for name, found in schema.metadata.tables.items()
+        if any(FROM_CODE.class_of(name, column.name) == "personal" for column in found.columns)
+    }
+    assert rows.keys() == personal
+    assert all(all(row.values()) for row in rows.values())
+    hours = f"{settings.Settings().session_absolute // timedelta(hours=1)} hours"
+    days = f"{outbox.NOTICE_LIFE // (24 * 60 * outbox.MINUTE)} days"
+    assert f"{tokens.VERIFY_MICROS // (60 * tokens.MINUTE)} hours" in rows["gatehouse_link"]["until"]
+    assert f"{throttle.rules.LOGIN.window // tokens.MINUTE} minutes" in rows["gatehouse_counter"]["until"]
+    (text,) = (" ".join(block.text.split()) for block in pages.blocks(page, "text"))
+    assert hours in text
+    assert hours in rows["gatehouse_session"]["until"]
+    assert days in text
+    assert days in rows["gatehouse_mail"]["until"]
+    assert f"{devices.LIFE_SECONDS // 86400} days" in text
 
 
 def key_rows(heading: str) -> list[dict[str, str]]:

@@ -196,6 +196,18 @@ def test_63b_3_1_1_2_25_a_pepper_is_added_at_the_next_login_and_needed_from_then
     assert isinstance(home.log_in(), Refused)
 
 
+def test_63b_3_1_1_2_25_a_new_pepper_takes_the_place_of_the_old_one_at_the_next_login(home, alice, open_house):
+    old, new = "p" * 32, "q" * 32
+    first = open_house(GATEHOUSE_PEPPER=old)
+    assert isinstance(first.log_in(), Issued)
+    before = home.digest(alice)
+    rotated = open_house(GATEHOUSE_PEPPER=new, GATEHOUSE_PEPPER_FALLBACKS=[old])
+    assert isinstance(rotated.log_in(), Issued)
+    assert (home.digest(alice) or "")[:15] != (before or "")[:15]
+    assert isinstance(open_house(GATEHOUSE_PEPPER=new).log_in(), Issued)
+    assert isinstance(first.log_in(), Refused)
+
+
 def _log_in(here: house.House, _number: int) -> str:
     outcome = here.log_in()
     return outcome.reason.name if isinstance(outcome, Refused) else type(outcome).__name__

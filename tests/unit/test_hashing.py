@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -24,9 +25,9 @@ WORD = "gnomes eat waffles"
 WERKZEUG = ["scrypt:1024:8:1", "pbkdf2:sha256:1000"]
 
 
-def hasher(cost: tuple[int, int, int] = CHEAP, pepper: str = "") -> Hasher:
+def hasher(cost: tuple[int, int, int] = CHEAP, pepper: str = "", older: tuple[str, ...] = ()) -> Hasher:
     """Return a hasher with a pool of its own."""
-    return Hasher(cost, HashingPool(), pepper)
+    return Hasher(cost, HashingPool(), pepper, older)
 
 
 # --- digests -----------------------------------------------------------------------------------------------
@@ -141,9 +142,27 @@ def test_63b_3_1_1_2_25_a_pepper_is_added_at_the_next_login():
     assert hasher(pepper="p" * 32).verify(digest, WORD) is Verdict.RIGHT_OUTDATED
 
 
+def test_63b_3_1_1_2_25_a_rotated_pepper_is_replaced_at_the_next_login_and_may_go_then():
+    old, new = "p" * 32, "q" * 32
+    digest, rotated = hasher(pepper=old).hash(WORD), hasher(pepper=new, older=(old,))
+    assert rotated.verify(digest, WORD) is Verdict.RIGHT_OUTDATED
+    assert rotated.verify(digest, "wrong") is Verdict.WRONG
+    assert not rotated.is_current(scheme_of(digest))
+    renewed = rotated.hash(WORD)
+    assert rotated.verify(renewed, WORD) is Verdict.RIGHT
+    assert rotated.is_current(scheme_of(renewed))
+    alone = hasher(pepper=new)
+    assert (alone.verify(renewed, WORD), alone.verify(digest, WORD)) == (Verdict.RIGHT, Verdict.WRONG)
+    given_up = hasher(older=(new,))
+    assert given_up.verify(renewed, WORD) is Verdict.RIGHT_OUTDATED
+    assert given_up.verify(given_up.hash(WORD), WORD) is Verdict.RIGHT
+
+
 def test_the_scheme_of_a_digest_names_its_cost_and_nothing_of_password_or_salt():
     assert scheme_of(hasher().hash(WORD)) == "$argon2id$v=19$m=8,t=1,p=1"
-    assert scheme_of(hasher(pepper="p" * 32).hash(WORD)) == "pepper$argon2id$v=19$m=8,t=1,p=1"
+    assert re.fullmatch(
+        r"pepper:[0-9a-f]{8}\$argon2id\$v=19\$m=8,t=1,p=1", scheme_of(hasher(pepper="p" * 32).hash(WORD))
+    )
     assert not hasher(pepper="p" * 32).is_current(scheme_of(hasher().hash(WORD)))
     assert [scheme_of(generate_password_hash(WORD, method=method)) for method in WERKZEUG] == WERKZEUG
     assert hasher().is_current(scheme_of(hasher().hash(WORD)))

@@ -52,6 +52,7 @@ def test_v13_3_1_every_setting_can_stand_in_a_file_of_its_own(monkeypatch, tmp_p
     examples |= {"after_login": "/home", "database_url": "sqlite:///elsewhere.sqlite3"}
     examples |= {"password_min": "12", "max_sessions": "7", "features": "totp"}
     examples |= {"mail_url": "smtp://mail.example", "mail_sender": "no-reply@app.example"}
+    examples |= {"support": "help@app.example"}
     durations = {"session_idle", "session_absolute", "admin_idle", "fresh", "remember"}
     text = examples.get(name, "123s" if name in durations else "some text")
     path = tmp_path / "value"

@@ -71,7 +71,9 @@ KINDS: Mapping[str, FindingKind] = {
     "setting": FindingKind(Severity.WARNING, "A setting without effect, or a lifetime too long.", ("V13.2.3",)),
     "file-mode": FindingKind(Severity.WARNING, "A file with secrets or rows that others can reach.", ("V13.3.2",)),
     "shadowed-role": FindingKind(Severity.WARNING, "A role that code and database both have.", ("V8.1.1",)),
-    "old-hashes": FindingKind(Severity.WARNING, "Passwords still hashed by an older scheme or cost.", ("V11.4.2",)),
+    "old-hashes": FindingKind(
+        Severity.WARNING, "Passwords still hashed by an older scheme, cost or pepper.", ("V11.4.2",)
+    ),
     "lost-seals": FindingKind(Severity.WARNING, "Seeds or passkeys whose secret is not set.", ("V13.3.1",)),
     "database-password": FindingKind(
         Severity.WARNING, "A password of the database that anybody would try.", ("V13.2.3",)
@@ -101,6 +103,7 @@ OF_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "GATEHOUSE_SECRET_KEY": ("V13.2.3", "V11.5.1"),
     "GATEHOUSE_SECRET_KEY_FALLBACKS": ("V13.3.4",),
     "GATEHOUSE_PEPPER": ("63B-3.1.1.2-25",),
+    "GATEHOUSE_PEPPER_FALLBACKS": ("63B-3.1.1.2-25",),
     "GATEHOUSE_ORIGINS": ("V12.2.1", "V3.5.1"),
     "GATEHOUSE_TRUSTED_PROXIES": ("V15.3.4", "V4.1.3"),
     "GATEHOUSE_FEATURES": ("63B-2.2.2-3",),

@@ -177,6 +177,8 @@ def _secrets(settings: Settings) -> Iterator[Problem]:
     elif settings.pepper and (len(settings.pepper) < MIN_SECRET_LENGTH or is_made_up(settings.pepper)):
         text = f"a placeholder, or under {MIN_SECRET_LENGTH} characters: set the output of {FRESH_ONE}"
         yield Problem("GATEHOUSE_PEPPER", text)
+    if any(len(fallback) < MIN_SECRET_LENGTH for fallback in settings.pepper_fallbacks):
+        yield Problem("GATEHOUSE_PEPPER_FALLBACKS", f"one is under {MIN_SECRET_LENGTH} characters: remove it")
 
 
 def _looser_than_strict(settings: Settings) -> Iterator[Problem]:

@@ -91,6 +91,11 @@ class Settings:
         "Shortest password, in characters (code points); under `strict` 8 where `USER_FACTOR` is `demanded`.",
         strict=15,
     )
+    password_words: tuple[str, ...] = _setting(
+        parsing.words,
+        (),
+        "Words of the site that are no password, alone or with easy endings: brand, product, town; comma separated.",
+    )
     breached_passwords: str = _setting(
         parsing.breached_passwords,
         "",
@@ -102,6 +107,9 @@ class Settings:
     )
     pepper: str = _setting(
         parsing.secret, "", "Secret for a keyed step before hashing, kept outside the database; `strict` requires one."
+    )
+    pepper_fallbacks: tuple[str, ...] = _setting(
+        parsing.secrets_list, (), "Older peppers: a password hashed with one gets the present pepper at its next login."
     )
     session_idle: timedelta = _setting(
         parsing.duration,
@@ -158,8 +166,8 @@ class Settings:
     support: str = _setting(
         parsing.contact,
         "",
-        "Whom people turn to about their account: an e-mail address or the `https://` address of a page. Stands on "
-        "every page and in each mail.",
+        "Whom people turn to about their account: an e-mail address, or the `https://` address of a page; on each "
+        "page and in each mail.",
     )
     after_login: str = _setting(parsing.local_path, "/", "Where a login without `next` leads; a path of this app.")
     csp: str = _setting(

@@ -161,13 +161,18 @@ class Hasher:
         cost: Argon2id memory in KiB, passes, lanes.
         pool: where the work runs.
         pepper: keyed step with a secret kept outside the database; empty for none.
+        older: peppers of before; what they made still verifies, and is renewed.
     """
 
-    def __init__(self, cost: tuple[int, int, int], pool: HashingPool, pepper: str = "") -> None:
+    def __init__(
+        self, cost: tuple[int, int, int], pool: HashingPool, pepper: str = "", older: tuple[str, ...] = ()
+    ) -> None:
         self._argon2 = Argon2id(cost)
         self._pool = pool
         self._pepper = pepper.encode("utf-8", "surrogateescape")
-        self._mark = f"pepper:{hashlib.sha256(b'gatehouse ' + self._pepper).hexdigest()[:8]}:" if pepper else ""
+        self._mark = _mark_of(self._pepper)
+        known = (self._pepper, *(one.encode("utf-8", "surrogateescape") for one in older))
+        self._peppers = {_mark_of(one): one for one in known if one}
         self._dummy: str | None = None
 
     def is_busy(self, *, is_inside: bool = False) -> bool:
@@ -215,13 +220,9 @@ class Hasher:
 
     def _hash(self, value: str) -> str:
         try:
-            return self._mark + self._argon2.hash(self._seasoned(value))
+            return self._mark + self._argon2.hash(_seasoned(value, self._pepper))
         except MemoryError as error:
             raise HashingBusyError(NO_MEMORY) from error
-
-    def _seasoned(self, value: str) -> bytes:
-        raw = value.encode("utf-8", "surrogatepass")
-        return hmac.digest(self._pepper, raw, "sha256").hex().encode() if self._pepper else raw
 
     def _verify(self, digest: str | None, value: str) -> Verdict:
         if digest is None:
@@ -236,7 +237,9 @@ class Hasher:
             return _matches_werkzeug(digest, value)
         if digest.startswith("pepper:"):
             mark, plain = digest[: len("pepper:12345678:")], digest[len("pepper:12345678:") :]
-            return self._matches(plain, self._seasoned(value)) and mark == self._mark
+            pepper = self._peppers.get(mark)  # of an unknown one the work is the same, and nothing matches
+            is_right = self._matches(plain, _seasoned(value, self._pepper if pepper is None else pepper))
+            return is_right and pepper is not None
         return self._matches(digest, value.encode("utf-8", "surrogatepass"))
 
     def _matches(self, digest: str, raw: bytes) -> bool:
@@ -250,7 +253,7 @@ class Hasher:
         return scheme == scheme_of(self._hash(""))
 
     def is_outdated(self, digest: str) -> bool:
-        """Tell whether a digest has another scheme or cost than new ones get; hashes nothing."""
+        """Tell whether a digest has another scheme, cost or pepper than new ones get; hashes nothing."""
         if not digest.startswith(self._mark or "$argon2"):
             return True
         return self._argon2.is_outdated(digest.removeprefix(self._mark))
@@ -263,7 +266,7 @@ class Hasher:
     def _digest_like(self, scheme: str) -> str:
         if scheme.startswith(_WERKZEUG):
             return generate_password_hash(_nothing(), method=scheme)
-        return self._mark + _argon2_like(scheme).hash(self._seasoned(_nothing()))
+        return self._mark + _argon2_like(scheme).hash(_seasoned(_nothing(), self._pepper))
 
 
 class Hashing:
@@ -290,6 +293,16 @@ class Hashing:
         return self._place.run(lambda: self._hasher._verify(digest, value))  # noqa: SLF001 - the two are one
 
 
+def _mark_of(pepper: bytes) -> str:
+    """Return what names a pepper before the digests that were made with it; `""` for none."""
+    return f"pepper:{hashlib.sha256(b'gatehouse ' + pepper).hexdigest()[:8]}:" if pepper else ""
+
+
+def _seasoned(value: str, pepper: bytes) -> bytes:
+    raw = value.encode("utf-8", "surrogatepass")
+    return hmac.digest(pepper, raw, "sha256").hex().encode() if pepper else raw
+
+
 def _nothing() -> str:
     """Return what nobody has as a password."""
     return os.urandom(16).hex()
@@ -303,11 +316,11 @@ def _matches_werkzeug(digest: str, value: str) -> bool:
 
 
 def scheme_of(digest: str) -> str:
-    """Return the part of a digest that names scheme and cost; nothing of the password or its salt."""
+    """Return the part of a digest that names pepper, scheme and cost; nothing of the password or its salt."""
     if digest.startswith(_WERKZEUG):
         return digest.partition("$")[0]
     start = digest.find("$argon2")
-    return ("pepper" if start > 0 else "") + "$".join(digest[start:].split("$")[:4])
+    return digest[: max(start - 1, 0)] + "$".join(digest[start:].split("$")[:4])
 
 
 def _argon2_like(parameters: str) -> Argon2id:
