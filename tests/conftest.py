@@ -146,14 +146,15 @@ class MakeApp(Protocol):
 
 
 @pytest.fixture
-def make_app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeApp]:
-    """Return a factory of tiny apps, on the test's `database_url` if it asks for one, else on SQLite."""
+def make_app(request: pytest.FixtureRequest, run_folder: Path, tmp_path: Path) -> Iterator[MakeApp]:
+    """Return a factory of tiny apps, on the test's `database_url` if it asks for one, else on a migrated SQLite."""
     made: list[Flask] = []
 
     def make(setup: apps.Setup | None = None, **config: object) -> Flask:
         if "database_url" in request.fixturenames:
             config.setdefault("GATEHOUSE_DATABASE_URL", request.getfixturevalue("database_url"))
-        config.setdefault("GATEHOUSE_DATABASE_URL", f"sqlite:///{tmp_path / 'gatehouse.sqlite3'}")
+        if "GATEHOUSE_DATABASE_URL" not in config:
+            config["GATEHOUSE_DATABASE_URL"] = databases.sqlite_copy_once(run_folder, tmp_path / "gatehouse.sqlite3")
         app = apps.build(config, setup, folder=str(tmp_path / "instance"))
         made.append(app)
         return app
