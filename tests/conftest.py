@@ -23,6 +23,7 @@ from flask_gatehouse.kernel.feature import Factor
 from tests.support import ROOT, apps, databases, house
 from tests.support.browser import Complaints, launched_browser
 from tests.support.crowd import Crowd
+from tests.support.memory import use_memory
 from tests.support.post import PostOffice
 from tests.support.postgres import PostgresServer
 from tests.support.processes import ServerProcess, start_command, start_gunicorn
@@ -46,6 +47,7 @@ hypothesis_settings.load_profile("gatehouse")
 def pytest_configure(config: pytest.Config) -> None:
     """Make the folder of this run, or learn it from the controlling process."""
     given = getattr(config, "workerinput", {}).get("run_folder")
+    use_memory()
     folder = Path(given) if given else Path(tempfile.mkdtemp(prefix="gatehouse-tests-"))
     folder.chmod(0o711)  # under root, PostgreSQL's account has to walk through it
     config.stash[RUN_FOLDER] = folder
@@ -85,11 +87,14 @@ def run_folder(pytestconfig: pytest.Config) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres(run_folder: Path) -> PostgresServer:
+def postgres(run_folder: Path) -> Iterator[PostgresServer]:
     """Return the PostgreSQL server of this run; whoever asks first starts it."""
     server = PostgresServer(run_folder / "postgres")
     with FileLock(run_folder / "postgres.lock"):
-        return server if server.is_running() else PostgresServer.create(server.directory)
+        if not server.is_running():
+            PostgresServer.create(server.directory)
+    yield server
+    server.disconnect()
 
 
 @pytest.fixture
@@ -146,14 +151,15 @@ class MakeApp(Protocol):
 
 
 @pytest.fixture
-def make_app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeApp]:
-    """Return a factory of tiny apps, on the test's `database_url` if it asks for one, else on SQLite."""
+def make_app(request: pytest.FixtureRequest, run_folder: Path, tmp_path: Path) -> Iterator[MakeApp]:
+    """Return a factory of tiny apps, on the test's `database_url` if it asks for one, else on a migrated SQLite."""
     made: list[Flask] = []
 
     def make(setup: apps.Setup | None = None, **config: object) -> Flask:
         if "database_url" in request.fixturenames:
             config.setdefault("GATEHOUSE_DATABASE_URL", request.getfixturevalue("database_url"))
-        config.setdefault("GATEHOUSE_DATABASE_URL", f"sqlite:///{tmp_path / 'gatehouse.sqlite3'}")
+        if "GATEHOUSE_DATABASE_URL" not in config:
+            config["GATEHOUSE_DATABASE_URL"] = databases.sqlite_copy_once(run_folder, tmp_path / "gatehouse.sqlite3")
         app = apps.build(config, setup, folder=str(tmp_path / "instance"))
         made.append(app)
         return app

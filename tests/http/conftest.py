@@ -15,6 +15,7 @@ from flask_gatehouse.kernel.clock import Clock
 from flask_gatehouse.kernel.feature import Factor
 from tests.http.people import Setup
 from tests.support import apps, databases
+from tests.support.flasks import QuickFlask
 from tests.support.people import logged_in
 
 
@@ -51,7 +52,7 @@ def build(request: pytest.FixtureRequest, run_folder: Path, tmp_path: Path) -> I
         flask: dict[str, Any] | None = None,
         **config: object,
     ) -> Flask:
-        app = Flask("tests.support.apps", instance_path=str(tmp_path / "instance"), **(flask or {}))
+        app = QuickFlask("tests.support.apps", instance_path=str(tmp_path / "instance"), **(flask or {}))
         app.config.update({**apps.DEFAULTS, **config})
         app.config.setdefault("GATEHOUSE_DATABASE_URL", _database_url(request, run_folder, tmp_path))
         if before is not None:
@@ -80,5 +81,4 @@ def _database_url(request: pytest.FixtureRequest, run_folder: Path, tmp_path: Pa
     if "database_url" in request.fixturenames:
         url: str = request.getfixturevalue("database_url")
         return url
-    path = tmp_path / "bare.sqlite3"
-    return f"sqlite:///{path}" if path.exists() else databases.sqlite_copy(run_folder, path)
+    return databases.sqlite_copy_once(run_folder, tmp_path / "bare.sqlite3")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from flask import Flask, Response, jsonify, session
 
 import flask_gatehouse as gatehouse
+from tests.support.flasks import QuickFlask
 
 Setup = Callable[[Flask, "gatehouse.Gatehouse"], None]
 
@@ -29,7 +30,7 @@ def build(config: dict[str, object], setup: Setup | None = None, *, folder: str 
         setup: adds routes, roles or rules before the first request.
         folder: the instance folder.
     """
-    app = Flask("tests.support.apps", instance_path=folder)
+    app = QuickFlask("tests.support.apps", instance_path=folder)
     app.config.update(DEFAULTS)
     app.config.update(config)
     gate = gatehouse.Gatehouse(app)

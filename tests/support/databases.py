@@ -39,6 +39,11 @@ def sqlite_copy(run_folder: Path, target: Path) -> str:
     return f"sqlite:///{target}"
 
 
+def sqlite_copy_once(run_folder: Path, target: Path) -> str:
+    """Copy the migrated SQLite file to `target`, unless a file is there already, and return its URL."""
+    return f"sqlite:///{target}" if target.exists() else sqlite_copy(run_folder, target)
+
+
 def postgres_copy(run_folder: Path, server: PostgresServer) -> str:
     """Copy the migrated PostgreSQL database and return the name of the copy."""
 

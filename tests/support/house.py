@@ -30,6 +30,7 @@ from flask_gatehouse.kernel.feature import Factor
 from flask_gatehouse.kernel.identity import APP, CLI, HAS, Actor, Identity, Proof, Source
 from flask_gatehouse.testing import FrozenClock
 from tests.support import apps, databases
+from tests.support.flasks import QuickFlask
 from tests.support.statements import sent_to
 
 PASSWORD = "quiet river stone"
@@ -182,7 +183,7 @@ class House:
 
 def build(url: str, *, clock: FrozenClock | None = None, factors: Iterable[Factor] = (), **config: object) -> House:
     """Return a house on a migrated database; the tiny app's routes stand in it too."""
-    app = Flask("tests.support.house")
+    app = QuickFlask("tests.support.house")
     app.config.update({**apps.DEFAULTS, "GATEHOUSE_DATABASE_URL": url, **config})
     gate = gatehouse.Gatehouse()
     gate.clock = clock = clock or FrozenClock()

@@ -45,6 +45,8 @@ autovacuum = off
 timezone = 'UTC'
 """
 
+_kept: dict[Path, psycopg.Connection] = {}
+
 
 @dataclass(frozen=True)
 class PostgresServer:
@@ -74,6 +76,7 @@ class PostgresServer:
 
     def stop(self, mode: str = "fast") -> None:
         """End the server; `immediate` is the crash of it."""
+        self.disconnect()
         self._run("pg_ctl", "--wait", f"--mode={mode}", "stop")
 
     def is_running(self) -> bool:
@@ -93,24 +96,34 @@ class PostgresServer:
     @contextmanager
     def admin(self) -> Iterator[psycopg.Connection]:
         """Give a superuser's connection outside any transaction."""
-        with psycopg.connect(host=str(self.directory), user="postgres", dbname="postgres", autocommit=True) as conn:
+        with self._connect() as conn:
             yield conn
 
     def create_database(self, *, template: str = "template0") -> str:
         """Copy `template` to a new database and return its name."""
         name = f"t_{secrets.token_hex(8)}"
-        with self.admin() as conn:
-            conn.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
-                    sql.Identifier(name), sql.Identifier(template)
-                )
-            )
+        command = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
+        self._administer(command.format(sql.Identifier(name), sql.Identifier(template)))
         return name
 
     def drop_database(self, name: str) -> None:
         """Drop a database, whoever is still connected."""
-        with self.admin() as conn:
-            conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        self._administer(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _administer(self, command: sql.Composed) -> None:
+        """Run a command on a connection that stays: to connect costs as much as to copy a database."""
+        if self.directory not in _kept:
+            _kept[self.directory] = self._connect()
+        _kept[self.directory].execute(command)
+
+    def disconnect(self) -> None:
+        """Close the connection that this process keeps."""
+        kept = _kept.pop(self.directory, None)
+        if kept is not None:
+            kept.close()
+
+    def _connect(self) -> psycopg.Connection:
+        return psycopg.connect(host=str(self.directory), user="postgres", dbname="postgres", autocommit=True)
 
     @staticmethod
     def _account() -> str | None:
