@@ -14,6 +14,7 @@ from flask_gatehouse.kernel.errors import InvalidEmail
 from tests.support import house
 from tests.support.house import HERE, PASSWORD, source
 from tests.support.post import part, token_of
+from tests.support.visitor import csrf_token, submit
 
 NOTICE = "new_browser"
 
@@ -106,3 +107,15 @@ def test_v1_3_11_what_strangers_call_their_browser_stands_in_no_mail(home, post)
     assert home.rest()
     assert len(post.mails) == len(names)
     assert not [mail for mail in post.mails if "evil" in part(mail, "plain") + part(mail, "html")]
+
+
+def test_v2_2_1_an_address_is_not_removed_by_a_form_that_does_not_name_it(home):
+    """A program that sends JSON sends no form at all."""
+    alice = home.proven()
+    client = home.app.test_client()
+    submit(client, "/login", username="alice", password=PASSWORD)
+    token = {"X-CSRFToken": csrf_token(client.get("/account").text)}
+    assert client.post("/account", json={"email": "new@example.org"}, headers=token).status_code == 422
+    assert home.user(alice).email == "alice@example.org"
+    assert client.post("/account", data={"email": ""}, headers=token).status_code == 303
+    assert home.user(alice).email is None

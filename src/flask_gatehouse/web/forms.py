@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flask import request
 from flask_wtf import FlaskForm
 from wtforms import BooleanField, EmailField, Field, PasswordField, StringField
-from wtforms.validators import EqualTo, InputRequired, StopValidation
+from wtforms.validators import EqualTo, InputRequired, StopValidation, ValidationError
 
 from flask_gatehouse.kernel.text import has_control
 
@@ -170,6 +170,15 @@ class ChangePasswordForm(NewPasswordForm):
 
 
 class EmailForm(GatehouseForm):
-    """`/account`."""
+    """`/account`. An empty address removes the one that is there; a field that was not sent removes nothing."""
 
     email = Address("E-mail", render_kw={"autocomplete": "email"})
+
+    def validate_email(self, field: Address) -> None:
+        """Ask for the field.
+
+        Raises:
+            ValidationError: it was not sent, as by a program that sends JSON.
+        """
+        if self._sent is not None and field.name not in self._sent:
+            raise ValidationError(MISSING)
