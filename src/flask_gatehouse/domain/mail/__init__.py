@@ -45,6 +45,7 @@ __all__ = [
     "next_due_at",
     "postpone",
     "queue",
+    "set_aside",
     "waiting_address",
 ]
 
@@ -196,6 +197,13 @@ def postpone(connection: Connection, waiting: Waiting, now: Instant) -> None:
     pause = min(MINUTE << (2 * min(waiting.tries - 1, 3)), LONGEST_PAUSE)
     mine = update(mail).where(mail.c.id == waiting.id, mail.c.tries == waiting.tries)
     connection.execute(mine.values(due_at=now + pause, sending_until=0))
+
+
+def set_aside(connection: Connection, mail_id: int, now: Instant) -> None:
+    """Look at a mail again in an hour only, whatever it is; one that stands there for days is forgotten."""
+    mine = mail.c.id == mail_id
+    connection.execute(delete(mail).where(mine, mail.c.created_at <= now - NOTICE_LIFE))
+    connection.execute(update(mail).where(mine).values(due_at=now + LONGEST_PAUSE, sending_until=0))
 
 
 def drop_links_of(connection: Connection, user_id: int) -> None:
