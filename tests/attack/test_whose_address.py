@@ -94,3 +94,14 @@ def test_rule_03_what_was_not_hashed_counts_by_neither(home, alice):
     assert isinstance(outcome, Refused)
     assert outcome.reason is Refusal.BUSY
     assert home.counter(OF_MAIL.format(alice))[:2] == home.counter(f"user:{alice}")[:2] == (0, 0)
+
+
+def _log_in(here: house.House, number: int, names: list[str]) -> str:
+    name, password = names[number % 2], WRONG if number % 3 else house.PASSWORD
+    return type(here.log_in(name, password, address=f"10.0.0.{number % 5}")).__name__
+
+
+def test_v15_4_3_logins_by_name_and_by_address_at_once_over_two_processes_meet_no_fault(crowd, home, alice):
+    told = {"GATEHOUSE_LOGIN_NAME": "both", "GATEHOUSE_MAIL_URL": "console:", "GATEHOUSE_ORIGINS": "http://localhost"}
+    outcomes = crowd.rush(_log_in, home, 40, ["alice", PAIRS["alice"]], **told)
+    assert set(outcomes) <= {"Issued", "Refused"}

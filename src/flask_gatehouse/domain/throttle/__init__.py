@@ -243,12 +243,9 @@ class Throttle:
             with self._database.unit() as connection:
                 judged(connection, charge.window_keys, now)
                 give_back(connection, charge.account_key, charge.lockout)
-                self._uncount(connection, charge)
-
-    @staticmethod
-    def _uncount(connection: Connection, charge: Charge) -> None:
-        if charge.beside_key:
-            uncount(connection, charge.beside_key)
+        if charge.beside_key:  # apart: only who holds the user's row holds two of a user's counters
+            with self._database.unit() as connection:
+                uncount(connection, charge.beside_key)
 
     def judge(self, connection: Connection, charge: Charge, now: Instant) -> None:
         """Say that the attempt was judged and is no full login: its charges stand."""
@@ -262,7 +259,8 @@ class Throttle:
         """
         if charge.account_key:
             settle(connection, charge.account_key, charge.window_keys, now)
-            self._uncount(connection, charge)
+        if charge.beside_key:
+            uncount(connection, charge.beside_key)
 
     def earlier_login(self, user_id: int, address: str) -> Charge:
         """Return what the first step of a login was charged, to settle it when its second factor was right."""
