@@ -116,3 +116,13 @@ def test_rule_24_who_must_confirm_an_address_first_is_no_administrator_who_can_l
     root, other = home.person("root", roles=["admin"]), home.person("other", roles=["admin"])
     home.change(sa.update(schema.user).where(schema.user.c.id == other).values(must_verify=True))
     assert refusal(administer.suspend(home.services, BY_COMMAND, root)) is Refusal.LAST_ADMIN
+
+
+def test_a_key_that_nobody_confirmed_is_forgotten(home):
+    for name in ("alice", "bob", "carol"):
+        home.person(name)
+        enrol.offer_totp(home.services, home.identity(home.session(name).secret))
+    assert home.count(schema.challenge) == 3
+    home.later(minutes=10)
+    enrol.offer_totp(home.services, home.identity(home.session("bob").secret))
+    assert home.count(schema.challenge) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
 from flask_gatehouse.domain import users
 from flask_gatehouse.domain.mail import Letter
@@ -10,10 +11,12 @@ from flask_gatehouse.domain.mail.transport import Envelope, RejectedError, messa
 from flask_gatehouse.flows import account, register, verify_email
 from flask_gatehouse.flows import post as posting
 from flask_gatehouse.flows.account import AddressAsked
+from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.errors import InvalidEmail
 from tests.support import house
 from tests.support.house import HERE, PASSWORD, source
 from tests.support.post import part, token_of
+from tests.support.visitor import csrf_token, submit
 
 NOTICE = "new_browser"
 
@@ -106,3 +109,33 @@ def test_v1_3_11_what_strangers_call_their_browser_stands_in_no_mail(home, post)
     assert home.rest()
     assert len(post.mails) == len(names)
     assert not [mail for mail in post.mails if "evil" in part(mail, "plain") + part(mail, "html")]
+
+
+def test_v2_2_1_an_address_is_not_removed_by_a_form_that_does_not_name_it(home):
+    """A program that sends JSON sends no form at all."""
+    alice = home.proven()
+    client = home.app.test_client()
+    submit(client, "/login", username="alice", password=PASSWORD)
+    token = {"X-CSRFToken": csrf_token(client.get("/account").text)}
+    assert client.post("/account", json={"email": "new@example.org"}, headers=token).status_code == 422
+    assert home.user(alice).email == "alice@example.org"
+    assert client.post("/account", data={"email": ""}, headers=token).status_code == 303
+    assert home.user(alice).email is None
+
+
+def test_v16_5_2_a_row_that_cannot_be_read_stops_no_other_mail_and_goes_in_the_end(home, post, caplog):
+    home.services.postman.retire(10)
+    alice = home.proven()
+    with home.services.unit() as unit:
+        for _ in range(2):
+            unit.post(Letter(NOTICE, alice))
+    first = sa.select(sa.func.min(schema.mail.c.id)).scalar_subquery()
+    home.change(sa.update(schema.mail).where(schema.mail.c.id == first).values(detail="{"))
+    for sent, failed in ((1, 1), (0, 0)):
+        told = posting.deliver(home.services)
+        assert (told.sent, told.failed) == (sent, failed)
+    assert "cannot be looked after: JSONDecodeError" in caplog.text
+    home.later(hours=73)
+    assert posting.deliver(home.services).failed == 1
+    assert home.count(schema.mail) == 0
+    assert len(post.mails) == 1

@@ -118,7 +118,12 @@ def login_key(typed: str, login_name: str) -> str | None:
         typed: a login name; with `email` and `both` a verified address too.
         login_name: `GATEHOUSE_LOGIN_NAME`.
     """
-    return email_key(typed) if "@" in typed and login_name != "username" else name_key(typed)
+    return email_key(typed) if is_address(typed, login_name) else name_key(typed)
+
+
+def is_address(typed: str, login_name: str) -> bool:
+    """Tell whether what was typed to log in is taken for an e-mail address."""
+    return "@" in typed and login_name != "username"
 
 
 def email_key(email: str) -> str | None:

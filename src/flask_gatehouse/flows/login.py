@@ -66,6 +66,7 @@ class _Found:
     Attributes:
         key: of the account counter.
         delayed_until: until when that counter refuses; 0: it does not.
+        is_address: whether an e-mail address was typed, where one may be.
     """
 
     name: str
@@ -73,6 +74,7 @@ class _Found:
     device: Device | None
     key: str
     delayed_until: Instant
+    is_address: bool
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -109,8 +111,10 @@ def _look_up(services: Services, name: str, device: str) -> _Found:
     credential = passwords.find_credential(glance, users.login_key(name, services.settings.login_name))
     user_id = credential.user_id if credential else None
     known = devices.find(glance, device, user_id) if device else None
-    key = counters.device_key(known.id) if known else counters.account_key(user_id, name)
-    return _Found(name, credential, known, key, counters.delayed_until(glance, key))
+    is_address = users.is_address(name, services.settings.login_name)
+    own = counters.mail_key(user_id, name) if is_address else counters.account_key(user_id, name)
+    key = counters.device_key(known.id) if known else own
+    return _Found(name, credential, known, key, counters.delayed_until(glance, key), is_address)
 
 
 def _charge(services: Services, found: _Found, attempt: Attempt, now: int) -> Charge:
@@ -119,7 +123,11 @@ def _charge(services: Services, found: _Found, attempt: Attempt, now: int) -> Ch
     if found.device is not None:
         target = devices.target(attempt.device)
         return counters.spend(throttle.KNOWN_LOGIN, address, now, account_key=found.key, target=target)
-    return counters.spend(throttle.LOGIN, address, now, account_key=found.key)
+    charge = counters.spend(throttle.LOGIN, address, now, account_key=found.key)
+    if not found.is_address:
+        return charge
+    user_id = found.credential.user_id if found.credential else None
+    return counters.count_beside(charge, user_id, found.name, now)
 
 
 def _check(services: Services, place: Hashing, found: _Found, charge: Charge, password: str) -> _Checked:
@@ -188,7 +196,7 @@ def _decide(
     wrong = checked.charge.lockout.wrong_before if checked.charge.lockout else 0
     issued = opening.open_session(services, unit, before, (proof,), attempt, wrong)
     services.throttle.settle(unit.connection, checked.charge, unit.now)
-    if checked.found.device is not None:
+    if checked.found.device is not None or checked.found.is_address:
         services.throttle.pardon(unit.connection, before.user_id, unit.now)
     return issued
 

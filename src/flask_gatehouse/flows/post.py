@@ -10,6 +10,7 @@ from flask_gatehouse.domain import mail, tokens, users
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.mail import Envelope, RejectedError
 from flask_gatehouse.kernel.clock import as_text
+from flask_gatehouse.kernel.errors import DatabaseUnavailableError
 from flask_gatehouse.kernel.identity import SYSTEM
 
 from . import closing
@@ -87,7 +88,7 @@ def deliver(services: Services, *, is_forced: bool = False, progress: Callable[[
             if not found:
                 return told
             for unsent in found:
-                is_silent = _one(services, courier, unsent, told, is_forced=is_forced)
+                is_silent = _tried(services, courier, unsent, told, is_forced=is_forced)
                 in_a_row = in_a_row + 1 if is_silent else 0
                 if progress is not None:
                     progress(told.sent + told.dropped + told.failed)
@@ -109,6 +110,20 @@ def work(services: Services) -> float | None:
     with services.reading() as connection:
         due_at = mail.next_due_at(connection)
     return None if due_at is None else (due_at - services.clock.now()) / SECOND
+
+
+def _tried(services: Services, courier: Courier, unsent: Unsent, told: Delivered, *, is_forced: bool) -> bool:
+    """Look after a mail as `_one` does; a row that cannot be read, or a bug that one meets, stops no other."""
+    try:
+        return _one(services, courier, unsent, told, is_forced=is_forced)
+    except DatabaseUnavailableError:
+        raise
+    except Exception as error:  # noqa: BLE001 - as above: it was rolled back, and would come first again for ever
+        log.error("mail %d cannot be looked after: %s", unsent.id, type(error).__name__)
+    told.failed += 1
+    with services.unit() as unit:
+        mail.set_aside(unit.connection, unsent.id, unit.now)
+    return False
 
 
 def _one(services: Services, courier: Courier, unsent: Unsent, told: Delivered, *, is_forced: bool) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flask import request
 from flask_wtf import FlaskForm
 from wtforms import BooleanField, EmailField, Field, PasswordField, StringField
-from wtforms.validators import EqualTo, InputRequired, StopValidation
+from wtforms.validators import EqualTo, InputRequired, StopValidation, ValidationError
 
 from flask_gatehouse.kernel.text import has_control
 
@@ -67,6 +67,16 @@ class Address(_OneLine, EmailField):
     """An e-mail address."""
 
     data: str = ""
+
+
+def must_be_sent(_form: Any, field: Field) -> None:
+    """Tell a field that was sent empty from one that was not sent, as by a program that sends JSON.
+
+    Raises:
+        ValidationError: it was not sent.
+    """
+    if not field.raw_data:
+        raise ValidationError(MISSING)
 
 
 class Many(Field):
@@ -170,12 +180,12 @@ class ChangePasswordForm(NewPasswordForm):
 
 
 class EmailForm(GatehouseForm):
-    """`/account`."""
+    """`/account`. An empty address removes the one that is there; a field that was not sent removes nothing."""
 
-    email = Address("E-mail", render_kw={"autocomplete": "email"})
+    email = Address("E-mail", [must_be_sent], render_kw={"autocomplete": "email"})
 
 
 class SecondEmailForm(GatehouseForm):
-    """`/account/second-email`."""
+    """`/account/second-email`; empty as in `EmailForm`."""
 
-    second_email = Address("Second address", render_kw={"autocomplete": "off"})
+    second_email = Address("Second address", [must_be_sent], render_kw={"autocomplete": "off"})

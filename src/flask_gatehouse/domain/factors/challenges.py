@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, delete, select, update
+from sqlalchemy import and_, delete, select, tuple_, update
 
 from flask_gatehouse.kernel.schema import challenge
 from flask_gatehouse.kernel.upsert import insert_into
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LIFE_MICROS = 600 * 1_000_000
 """A challenge waits ten minutes for its answer."""
 WRONG_BEFORE_VOID = 5
+PURGED_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +47,22 @@ def find(connection: Connection, asked: Asked, now: Instant) -> tuple[str, bytes
 
 
 def ask(connection: Connection, asked: Asked, sealed: Sealed, now: Instant) -> None:
-    """Ask anew: what the session was asked before for this purpose is void. Old ones of all sessions go."""
-    connection.execute(delete(challenge).where(challenge.c.expires_at <= now))
+    """Ask anew: what the session was asked before for this purpose is void. Some old ones of all sessions go."""
+    _purge(connection, now)
     values = {"key_id": sealed.key_id, "sealed": sealed.text, "wrong": 0, "expires_at": now + LIFE_MICROS}
     keys = {"session_id": asked.session_id, "purpose": asked.purpose}
     statement = insert_into(connection, challenge).values(**keys, user_id=asked.user_id, **values)
     columns = [challenge.c.session_id, challenge.c.purpose]
     changed = {**values, "user_id": asked.user_id}
     connection.execute(statement.on_conflict_do_update(index_elements=columns, set_=changed))
+
+
+def _purge(connection: Connection, now: Instant) -> None:
+    """Delete some challenges past their end; those that somebody else holds are passed over: nobody waits in a ring."""
+    old = select(challenge.c.session_id, challenge.c.purpose).where(challenge.c.expires_at <= now).limit(PURGED_AT_ONCE)
+    keys = [tuple(row) for row in connection.execute(old.with_for_update(skip_locked=True))]
+    if keys:
+        connection.execute(delete(challenge).where(tuple_(challenge.c.session_id, challenge.c.purpose).in_(keys)))
 
 
 def consume(connection: Connection, asked: Asked, sealed: bytes, now: Instant) -> bool:

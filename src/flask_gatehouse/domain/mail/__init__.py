@@ -45,6 +45,7 @@ __all__ = [
     "next_due_at",
     "postpone",
     "queue",
+    "set_aside",
     "waiting_address",
     "withdraw",
 ]
@@ -216,6 +217,13 @@ def withdraw(connection: Connection, user_id: int, template: str, **fact: str) -
     told = [row.id for row in connection.execute(query) if fact.items() <= json.loads(row.detail or "{}").items()]
     if told:
         connection.execute(delete(mail).where(mail.c.id.in_(told)))
+
+
+def set_aside(connection: Connection, mail_id: int, now: Instant) -> None:
+    """Look at a mail again in an hour only, whatever it is; one that stands there for days is forgotten."""
+    mine = mail.c.id == mail_id
+    connection.execute(delete(mail).where(mine, mail.c.created_at <= now - NOTICE_LIFE))
+    connection.execute(update(mail).where(mine).values(due_at=now + LONGEST_PAUSE, sending_until=0))
 
 
 def drop_links_of(connection: Connection, user_id: int) -> None:

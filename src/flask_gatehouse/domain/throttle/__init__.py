@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .beside import count_beside, uncount
+from .charge import FREE, Charge
 from .counters import (
     SEEN,
     USER,
@@ -88,33 +90,7 @@ __all__ = [
     "disabled_users",
 ]
 
-_DEVICE = "device:"
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """One charged attempt.
-
-    Attributes:
-        wait: microseconds to wait; 0: go ahead.
-        is_first_refusal: whether this refusal is the first of its window, so that it is recorded once.
-        is_disabled: whether the account answers no more after too many wrong passwords.
-        would_delay: whether this attempt, should it be wrong, starts a delay.
-        account_key: the account counter that was charged, `""` for none.
-        window_keys: the address counters that were charged.
-        lockout: the account counter after the charge, or as it refused one.
-    """
-
-    wait: int = 0
-    is_first_refusal: bool = False
-    is_disabled: bool = False
-    would_delay: bool = False
-    account_key: str = ""
-    window_keys: tuple[str, ...] = ()
-    lockout: Lockout | None = None
-
-
-FREE = Charge()
+_DEVICE, _BY_MAIL = "device:", "by-mail:"
 
 
 class Throttle:
@@ -145,6 +121,13 @@ class Throttle:
     def account_key(self, user_id: int | None, name: str) -> str:
         """Return the account counter's key: by user once found, else by the digest of the name (rule 2)."""
         return f"{USER}{user_id}" if user_id is not None else f"{NAME}{self.name_digest(name)}"
+
+    def mail_key(self, user_id: int | None, address: str) -> str:
+        """Return the account counter's key where an e-mail address was typed.
+
+        It delays nobody who types the name, nor the other way round: else a stranger learns whose address it is.
+        """
+        return f"{_BY_MAIL}{user_id}" if user_id is not None else self.account_key(None, address)
 
     def inside_key(self, user_id: int) -> str:
         """Return the key of the budget that people with a live session have to themselves."""
@@ -192,6 +175,22 @@ class Throttle:
                 return Charge(window_keys=tuple(charged))
             return self._charge_account(connection, rule, account_key, tuple(charged), now)
 
+    def count_beside(self, charge: Charge, user_id: int | None, typed: str, now: Instant) -> Charge:
+        """Count an attempt by address towards the hundred that disable the password, whichever of the two is typed.
+
+        Args:
+            charge: what it was charged already.
+            user_id: whose address it is; None: nobody's, which costs the same.
+            typed: the address.
+            now: the present instant.
+        """
+        if charge.wait or not self._is_on:
+            return charge
+        key = self.account_key(user_id, f"beside {typed}")
+        with self._database.unit() as connection:
+            total = count_beside(connection, key, now, is_kept=user_id is not None)
+        return replace(charge, beside_key=key, is_disabled=total > LOGIN.wrong_before_disabled)
+
     def turned_away(self, rule: Rule, address: str, now: Instant, *, target: str = "") -> int:
         """Return the microseconds to wait where this process knows a window to be full; 0 where it must be asked.
 
@@ -223,7 +222,7 @@ class Throttle:
     def _charge_account(
         self, connection: Connection, rule: Rule, key: str, window_keys: tuple[str, ...], now: Instant
     ) -> Charge:
-        lockout = charge_account(connection, key, now, is_kept=not key.startswith((NAME, _DEVICE)))
+        lockout = charge_account(connection, key, now, is_kept=not key.startswith((NAME, _DEVICE, _BY_MAIL)))
         if lockout.is_refused:
             # people inside share an address: what their own delay refuses uses up nothing of it; at the door it does
             judged(connection, window_keys, now, refunded=0 if rule.is_judged else 1)
@@ -244,6 +243,9 @@ class Throttle:
             with self._database.unit() as connection:
                 judged(connection, charge.window_keys, now)
                 give_back(connection, charge.account_key, charge.lockout)
+        if charge.beside_key:  # apart: only who holds the user's row holds two of a user's counters
+            with self._database.unit() as connection:
+                uncount(connection, charge.beside_key)
 
     def judge(self, connection: Connection, charge: Charge, now: Instant) -> None:
         """Say that the attempt was judged and is no full login: its charges stand."""
@@ -257,6 +259,8 @@ class Throttle:
         """
         if charge.account_key:
             settle(connection, charge.account_key, charge.window_keys, now)
+        if charge.beside_key:
+            uncount(connection, charge.beside_key)
 
     def earlier_login(self, user_id: int, address: str) -> Charge:
         """Return what the first step of a login was charged, to settle it when its second factor was right."""
@@ -274,7 +278,7 @@ class Throttle:
         It shows no second factor, so that its wrong answers stay counted: else who reads somebody's mail would guess
         codes for ever, a few after each reset (NIST SP 800-63B 3.2.2).
         """
-        for key in (self.account_key(user_id, ""), self.inside_key(user_id)):
+        for key in (self.account_key(user_id, ""), self.mail_key(user_id, ""), self.inside_key(user_id)):
             clear_account(connection, key)
 
     def pardon(self, connection: Connection, user_id: int, now: Instant) -> None:
@@ -283,13 +287,23 @@ class Throttle:
             clear_rested(connection, key, now)
 
     def _own_keys(self, user_id: int) -> Iterator[str]:
+        yield self.mail_key(user_id, "")
         yield self.inside_key(user_id)
         yield from (self.factor_key(method, user_id) for method in self._methods)
 
     def lockout_of(self, connection: Connection, user_id: int, device_id: int | None = None) -> Lockout:
-        """Return a user's counter of wrong passwords as it stands, or that of one of their known browsers."""
-        key = self.account_key(user_id, "") if device_id is None else self.device_key(device_id)
-        return find_lockout(connection, key) or Lockout(0, 0, 0)
+        """Return the counter of wrong passwords of a known browser, or of a user, as it stands.
+
+        Of a user's two, by name and by address, the one that waits longer.
+        """
+        if device_id is not None:
+            return find_lockout(connection, self.device_key(device_id)) or Lockout(0, 0, 0)
+        by_name, by_mail = (
+            find_lockout(connection, key) or Lockout(0, 0, 0)
+            for key in (self.account_key(user_id, ""), self.mail_key(user_id, ""))
+        )
+        later = max(by_name, by_mail, key=lambda found: found.blocked_until)
+        return replace(later, total=by_name.total)
 
     # -- what is recorded ---------------------------------------------------------------------------------------
 

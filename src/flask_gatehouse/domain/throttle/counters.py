@@ -1,4 +1,4 @@
-"""Counter rows in SQL, exact under parallel charges. The only writer of `gatehouse_counter`."""
+"""Counter rows in SQL, exact under parallel charges. With `beside` the only writer of `gatehouse_counter`."""
 
 from __future__ import annotations
 
