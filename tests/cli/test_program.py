@@ -31,13 +31,13 @@ COMMANDS = {
     "mail": {"flush"},
     "role": {"create", "delete", "edit", "grant", "list", "show", "withdraw"},
     "routes": set(),
-    "session": {"list", "revoke"},
+    "session": {"list", "revoke", "revoke-all"},
     "user": {"create", "delete", "list", "reset", "reset-factors", "restore", "show", "suspend", "unlock"},
 }
 CHANGES = {
     *("user create", "user suspend", "user restore", "user unlock", "user reset", "user reset-factors", "user delete"),
     *("role create", "role edit", "role delete", "role grant", "role withdraw"),
-    *("session revoke", "init", "audit export", "keys rotate"),
+    *("session revoke", "session revoke-all", "init", "audit export", "keys rotate"),
 }
 
 
