@@ -86,6 +86,7 @@ ASKS_OTHERS = {
     "urllib.request": ("domain/passwords/breached.py",),
 }
 CLIENTS = {"aiohttp", "ftplib", "http.client", "httpx", "requests", "smtplib", "urllib.request", "urllib3"}
+DERIVES = re.compile(r"hash_secret_raw|pbkdf2_hmac|hashlib\.scrypt|hazmat\.primitives\.kdf|HKDF|PBKDF2|Scrypt\b")
 AEAD = "cryptography.hazmat.primitives.ciphers.aead"
 # Lists of stolen passwords hold SHA-1; nothing is protected by it.
 LOOKS_UP_SHA1 = ("domain/passwords/breached.py",)
@@ -176,6 +177,16 @@ def test_v11_3_5_what_is_encrypted_is_so_by_a_mode_that_authenticates_and_by_no_
     used = {name for name in told if name.startswith("cryptography.") and name.rpartition(".")[2][0].isupper()}
     assert used == {"cryptography.exceptions.InvalidTag", "cryptography.hazmat.primitives.ciphers.aead.AESGCM"}
     assert not {name for name in told if name.startswith("cryptography.hazmat") and not name.startswith(AEAD)}
+
+
+def test_v11_4_4_no_key_is_derived_from_a_password():
+    told = {name for module in modules() for name, _ in imports(module.tree)}
+    assert not {name for name in told if DERIVES.search(name)}
+    used = {dotted(node) for module in modules() for node in ast.walk(module.tree) if isinstance(node, ast.Attribute)}
+    assert not {name for name in used if DERIVES.search(name)}
+    assert {name for name in told if name.startswith("argon2.") and name.count(".") == 1} == {
+        *("argon2.PasswordHasher", "argon2.Type", "argon2.exceptions", "argon2.low_level")
+    }
 
 
 def test_v1_3_6_v13_2_4_no_other_machine_is_asked_but_those_that_a_setting_names():

@@ -31,7 +31,7 @@ COMMANDS = {
     "mail": {"flush"},
     "role": {"create", "delete", "edit", "grant", "list", "show", "withdraw"},
     "routes": set(),
-    "session": {"list", "revoke"},
+    "session": {"list", "revoke", "revoke-all"},
     "user": {"create", "delete", "list", "mark-compromised", "reset", "reset-factors", "restore", "show", "suspend"}
     | {"unlock"},
 }
@@ -39,7 +39,7 @@ CHANGES = {
     *("user create", "user suspend", "user restore", "user unlock", "user reset", "user reset-factors", "user delete"),
     "user mark-compromised",
     *("role create", "role edit", "role delete", "role grant", "role withdraw"),
-    *("session revoke", "init", "audit export", "keys rotate"),
+    *("session revoke", "session revoke-all", "init", "audit export", "keys rotate"),
 }
 
 

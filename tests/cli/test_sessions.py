@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from flask_gatehouse.domain.sessions import Gone
+from flask_gatehouse.domain.sessions.sql import SqlSessions
 from flask_gatehouse.flows import login
 from flask_gatehouse.kernel.clock import Clock
 from flask_gatehouse.kernel.identity import Source
@@ -75,6 +76,22 @@ def test_a_reason_left_out_by_a_script_that_ends_a_session_is_recorded_as_missin
     run.create("alice")
     run.ok("session", "revoke", open_session(run, "alice").public_id)
     assert run.events("session.ended")[0]["detail"]["reason"] == "none given"
+
+
+def test_v7_4_5_a_command_ends_the_sessions_of_everybody_at_their_next_request(run, monkeypatch):
+    monkeypatch.setitem(SqlSessions.owners.__kwdefaults__, "limit", 2)  # so that there is a second batch
+    for name in ("alice", "bob", "carol"):
+        run.create(name)
+    opened = [open_session(run, name) for name in ("alice", "bob", "carol", "alice")]
+    assert run.ok("session", "revoke-all", "--reason", "a stolen backup") == "4 sessions of 3 users ended.\n"
+    load = run.services.sessions.load
+    assert {load(one.secret, AGENT, run.services.clock.now()) for one in opened} == {Gone.UNKNOWN}
+    events = run.events("session.ended")
+    assert sorted(event["username"] for event in events) == ["alice", "bob", "carol"]
+    assert {(event["actor"], event["detail"]["reason"]) for event in events} == {("cli", "a stolen backup")}
+    assert run.json("session", "revoke-all") == {"ended": 0, "users": 0}
+    again = open_session(run, "alice")
+    assert load(again.secret, AGENT, run.services.clock.now()) is not Gone.UNKNOWN
 
 
 @pytest.mark.parametrize("public_id", ["nothing", "", "%", "\u017f", "0" * 300])

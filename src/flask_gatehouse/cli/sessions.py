@@ -1,4 +1,4 @@
-"""`gatehouse session`: see live sessions, end one."""
+"""`gatehouse session`: see live sessions, end one or all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flask_gatehouse.kernel.identity import CLI
 
 from .app import Commands, require_user, with_services
 from .options import json_option, reason_option, reason_or_ask, text
-from .output import print_json, print_table, say, when
+from .output import SlowBar, print_json, print_table, say, when
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ def _all(services: Services) -> Iterator[LiveSession]:
 
 @click.group("session", cls=Commands)
 def commands() -> None:
-    """See live sessions, end one."""
+    """See live sessions, end one or all."""
 
 
 @commands.command("list")
@@ -88,3 +88,22 @@ def revoke_one(services: Services, public_id: str, reason: str, *, as_json: bool
         print_json({"id": public_id, "ended": 1})
     else:
         say(f"Session {public_id} has ended.")
+
+
+@commands.command("revoke-all")
+@reason_option
+@json_option
+@with_services
+def revoke_all(services: Services, reason: str, *, as_json: bool) -> None:
+    """End all sessions of everybody: each next request is refused, and everybody logs in again.
+
+    Logins that wait for a second factor and mailed links end as well, and no browser is known any more. It may be ended
+    at any moment and run again.
+    """
+    why = reason_or_ask(reason)
+    with SlowBar("Ending sessions", revoke.owners(services)) as bar:
+        ended, people = revoke.of_everybody(services, CLI, why, bar)
+    if as_json:
+        print_json({"ended": ended, "users": people})
+    else:
+        say(f"{ended} session{'' if ended == 1 else 's'} of {people} user{'' if people == 1 else 's'} ended.")

@@ -12,6 +12,8 @@ from flask_gatehouse.kernel.identity import Actor, Identity, Source
 from .outcomes import Refusal, Refused, refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .services import Services, Unit
 
 
@@ -78,6 +80,40 @@ def all_within(services: Services, unit: Unit, actor: Actor, user_id: int, reaso
     _, ended = everything_of(services, unit, user_id)
     _record(unit, actor, user_id, source, ended, reason)
     return len(ended)
+
+
+def of_everybody(services: Services, actor: Actor, reason: str, tell: Callable[[int], None]) -> tuple[int, int]:
+    """End all sessions, pending logins and links of all users, from the command line.
+
+    Each user is a transaction of its own, so that people log in meanwhile; killed at any moment, the next run goes on.
+
+    Args:
+        services: the app's services.
+        actor: who.
+        reason: why; recorded with each user.
+        tell: is told how many users are done.
+
+    Returns:
+        How many sessions of how many users ended.
+    """
+    ended = done = after = 0
+    while True:
+        with services.reading() as connection:
+            owners = services.sessions.store.owners(connection, after=after)
+        for user_id in owners:
+            with services.unit() as unit:
+                ended += all_within(services, unit, actor, user_id, reason, Source())
+            done += 1
+            tell(done)
+        if not owners:
+            return ended, done
+        after = owners[-1]
+
+
+def owners(services: Services) -> int:
+    """Return how many users have a session or a pending login."""
+    with services.reading() as connection:
+        return services.sessions.store.count_owners(connection)
 
 
 def by_public_id(services: Services, actor: Actor, public_id: str, reason: str) -> int | Refused:

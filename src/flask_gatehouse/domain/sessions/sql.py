@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import and_, bindparam, delete, insert, select, update
+from sqlalchemy import and_, bindparam, delete, func, insert, select, update
 
 from flask_gatehouse.domain.policy import Demands
 from flask_gatehouse.kernel.identity import AAL2, ADMIN, FOREVER, NOTHING, Identity, Proof, Withheld, assurance
@@ -288,6 +288,15 @@ class SqlSessions:
         """Delete a user's pending logins; return how many."""
         statement = delete(session).where(session.c.user_id == user_id, session.c.is_pending.is_(True))
         return connection.execute(statement).rowcount
+
+    def owners(self, connection: Connection, *, after: int = 0, limit: int = 500) -> list[int]:
+        """Return ids of users who have a session or a pending login, in their order, paged by key."""
+        query = select(session.c.user_id).distinct().where(session.c.user_id > after)
+        return list(connection.execute(query.order_by(session.c.user_id).limit(limit)).scalars())
+
+    def count_owners(self, connection: Connection) -> int:
+        """Return how many users have a session or a pending login."""
+        return int(connection.execute(select(func.count(session.c.user_id.distinct()))).scalar_one())
 
     def drop_oldest(self, connection: Connection, user_id: int, *, keep: int, is_pending: bool) -> tuple[str, ...]:
         """Delete a user's oldest sessions until `keep` are left.
