@@ -24,6 +24,7 @@ from tests.support.people import (
     session_of,
     thief_of,
 )
+from tests.support.post import token_of
 from tests.support.visitor import csrf_token, submit
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -77,6 +78,38 @@ def test_an_address_that_cannot_be_one_is_refused_beside_the_field(make_app, dat
         answer = submit(client, "/account", email=email)
         assert answer.status_code == 422, email
         assert Elements(answer.get_data(as_text=True)).field("email")["aria-invalid"] == "true"
+
+
+def test_63b_4_6_1_a_second_address_is_given_confirmed_and_removed_on_the_page_after_a_fresh_proof(
+    make_app, monkeypatch, post
+):
+    app = make_app(GATEHOUSE_MAIL_URL=post.url, GATEHOUSE_ORIGINS="http://localhost")
+    client, path = newcomer(app, "alice"), "/account/second-email"
+    assert "verified" not in client.get("/account").text
+    for value, text in (("nowhere", "looks like"), ("a\x00@example.org", "Control characters")):
+        answer = submit(client, path, page="/account", second_email=value)
+        assert answer.status_code == 422
+        assert Elements(answer.text).field("second_email")["aria-invalid"] == "true"
+        assert "aria-invalid" not in Elements(answer.text).field("email")
+        assert (answer.text.count('role="alert"'), text in answer.text) == (1, True)
+    done = submit(client, path, page="/account", second_email="alice@second.example")
+    assert (done.status_code, done.location) == (303, "/account")
+    assert services_of(app).postman.rest(30)
+    assert "alice@second.example is to be confirmed" in client.get("/account").text
+    (mail,) = post.to("alice@second.example")
+    submit(client, f"/verify-email/{token_of(mail)}")
+    assert Elements(client.get("/account").text).field("second_email")["value"] == "alice@second.example"
+    let_pass(app, monkeypatch, HOUR / 2)
+    assert submit(client, path, page="/account", second_email="").location == "/reauthenticate"
+    submit(client, "/reauthenticate", password=PASSWORD)
+    assert submit(client, path, page="/account", second_email="").status_code == 303
+    shown = client.get("/account").text
+    assert "Your second address is removed." in shown
+    assert Elements(shown).field("second_email")["value"] == ""
+
+
+def test_there_is_no_second_address_where_no_mail_is_sent(make_app):
+    assert 'name="second_email"' not in newcomer(make_app(), "alice").get("/account").text
 
 
 # --- security -----------------------------------------------------------------------------------------------

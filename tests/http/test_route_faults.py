@@ -352,6 +352,7 @@ def test_v8_2_1_every_page_of_gatehouse_is_guarded_as_written_here(build):
         "gatehouse.admin_users": "login, permission users:read",
         "gatehouse.admin_withdraw": "login, permission roles:grant, fresh",
         "gatehouse.change_email": "login, fresh",
+        "gatehouse.change_second_email": "login, fresh",
         "gatehouse.change_password_url": "public",
         "gatehouse.end_all_sessions": "login, fresh",
         "gatehouse.end_other_sessions": "login, fresh",

@@ -54,7 +54,7 @@ def issue_link(connection: Connection, terms: Terms, *, now: Instant, ends_at: I
     Where one is mailed to each address of a user, they stand beside each other until one is used.
     """
     older = delete(link).where(link.c.user_id == terms.user_id, link.c.purpose == terms.purpose)
-    if terms.purpose == RESET_PASSWORD and terms.address:
+    if terms.address and terms.purpose not in VERIFYING:
         older = older.where(link.c.address.in_(("", terms.address)))
     connection.execute(older)
     secret = new_secret()
