@@ -23,7 +23,7 @@ from flask_gatehouse.cli.findings import OF_SETTINGS
 from flask_gatehouse.domain.audit import KINDS
 from flask_gatehouse.domain.policy import BUILT_IN
 from flask_gatehouse.kernel import parsing, schema
-from flask_gatehouse.kernel.mail_url import parse_mail_url, parse_sender
+from flask_gatehouse.kernel.mail_url import parse_contact, parse_mail_url, parse_sender
 from flask_gatehouse.kernel.problems import LONGEST, problems
 from flask_gatehouse.kernel.settings import PREFIX, Settings
 
@@ -50,6 +50,7 @@ KINDS_OF_VALUE: dict[Callable[[object], Any], str] = {
     parsing.database_url: "database URL",
     parse_mail_url: "mail URL",
     parse_sender: "address",
+    parse_contact: "text",
 }
 
 UNSAFE: tuple[tuple[str, dict[str, Any], dict[str, object]], ...] = (

@@ -315,7 +315,7 @@ class Gatehouse:
             freshness=policy.Freshness(micros(loaded.fresh), micros(loaded.admin_fresh)),
             mailer=mail.Mailer(loaded.mail_url, loaded.mail_sender),
             postman=mail.Postman(),
-            writer=Letters(app, loaded.origins, app.config["APPLICATION_ROOT"]),
+            writer=Letters(app, loaded.origins, app.config["APPLICATION_ROOT"], loaded.mail_contact),
             factors=factors,
         )
         services.postman.employ(lambda: post.work(services))

@@ -22,6 +22,7 @@ SOUND = {
     "GATEHOUSE_ARGON2": "19456,2,1",
     "GATEHOUSE_MAIL_URL": "smtps://mail.example",
     "GATEHOUSE_MAIL_SENDER": "no-reply@app.example",
+    "GATEHOUSE_MAIL_CONTACT": "help@app.example",
 }
 
 

@@ -29,6 +29,7 @@ WELL = {
     "GATEHOUSE_TRUSTED_PROXIES": "10.0.0.0/8",
     "GATEHOUSE_MAIL_URL": "smtps://mail.example",
     "GATEHOUSE_MAIL_SENDER": "no-reply@app.example",
+    "GATEHOUSE_MAIL_CONTACT": "help@app.example",
 }
 BARE = ("protected", "protected_async", "change")
 Case = Callable[[Commands], Iterator[None]]
@@ -251,6 +252,7 @@ def test_routes_without_a_label_are_named(make_app):
         ({"GATEHOUSE_MAIL_URL": "smtp://mail.example?starttls=never"}, "setting", "GATEHOUSE_MAIL_URL", {}),
         ({"GATEHOUSE_MAIL_SENDER": ""}, "unsafe-setting", "GATEHOUSE_MAIL_SENDER", {}),
         ({"GATEHOUSE_MAIL_URL": ""}, "advised-setting", "GATEHOUSE_MAIL_URL", {}),
+        ({"GATEHOUSE_MAIL_CONTACT": ""}, "advised-setting", "GATEHOUSE_MAIL_CONTACT", {}),
         ({"GATEHOUSE_MAIL_URL": "", "GATEHOUSE_LOGIN_NAME": "both"}, "unsafe-setting", "GATEHOUSE_LOGIN_NAME", {}),
         (
             {"GATEHOUSE_SECRET_KEY_FALLBACKS": SECRET},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pyotp
@@ -17,8 +18,8 @@ from flask_gatehouse.flows.seeds import Enrolled, Offer
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.clock import as_datetime, as_text
 from flask_gatehouse.kernel.identity import CLI, Identity
-from tests.support import house
-from tests.support.house import BY_COMMAND, HERE, PASSWORD, WRONG, statements_of
+from tests.support import ROOT, house
+from tests.support.house import AGENT, BY_COMMAND, HERE, PASSWORD, WRONG, statements_of
 from tests.support.post import part
 
 ALICE = "alice@example.org"
@@ -293,3 +294,34 @@ def test_v6_3_7_what_an_administrator_does_to_ones_factors_is_told(home, post, t
     assert "the password alone logs in" in part(post.mails[-1], "html")
     assert administer.demand_factor(home.services, BY_COMMAND, user_id, is_demanded=False)
     assert told() == ["A second factor is no longer demanded of you"]
+
+
+# --- words -------------------------------------------------------------------------------------------------
+
+
+NAMES = sorted(path.stem for path in (ROOT / "src/flask_gatehouse/templates/gatehouse/mail").glob("*.txt"))
+REPUDIATION = re.compile(r"not you\?|If not, |did not ask for it\?|If it surprises you")
+FACTS: dict[str, object] = {
+    "username": "alice",
+    "address": ALICE,
+    "when": "2026-11-28T12:00:00Z",
+    "browser": AGENT,
+    "ip": "192.0.2.1",
+}
+FACTS |= {"link": "http://localhost:5000/verify-email/x", "minutes": 30, "last": "2026-01-01T12:00:00Z"}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "foot"])
+def test_63b_4_6_2_every_mail_says_what_to_do_if_it_was_somebody_else_and_whom_to_ask(make_app, name):
+    app = make_app(GATEHOUSE_MAIL_CONTACT="help@app.example, <b>")
+    written = app.extensions["gatehouse"].services(app).writer.write(name, {**FACTS, "wrong": 5, "is_demanded": True})
+    assert REPUDIATION.search(written.text)
+    assert written.text.endswith("\n\nWhom to ask at localhost:5000: help@app.example, <b>\n")
+    assert "<p>Whom to ask at localhost:5000: help@app.example, &lt;b&gt;</p>" in written.html
+
+
+def test_without_a_contact_a_mail_ends_with_its_own_words(make_app):
+    app = make_app()
+    written = app.extensions["gatehouse"].services(app).writer.write("new_browser", FACTS)
+    assert written.text.endswith("under http://localhost:5000.\n")
+    assert "Whom to ask" not in written.html

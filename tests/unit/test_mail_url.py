@@ -110,3 +110,9 @@ def test_a_login_by_address_needs_mail(name):
     told: dict[str, object] = {"GATEHOUSE_LOGIN_NAME": name}
     assert _named(told, relaxed=True) == ["GATEHOUSE_LOGIN_NAME"]
     assert _named(told | {"GATEHOUSE_MAIL_URL": "console:"}, relaxed=True) == []
+
+
+@pytest.mark.parametrize("value", ["help@app.example\nBcc: all@app.example", "x" * 201])
+def test_whom_to_ask_is_one_line(value):
+    with pytest.raises(SettingsError, match="GATEHOUSE_MAIL_CONTACT"):
+        load({"GATEHOUSE_MAIL_CONTACT": value})

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 FOLDER = "gatehouse/mail"
-LETTER = f"{FOLDER}/letter.html"
+LETTER, FOOT = f"{FOLDER}/letter.html", f"{FOLDER}/foot.txt"
 IN_DEBUG = "http://localhost:5000"
 """Where links lead in debug and tests without `GATEHOUSE_ORIGINS`: what `flask run` serves. Never what a Host says."""
 
@@ -21,17 +21,19 @@ IN_DEBUG = "http://localhost:5000"
 class Letters:
     """Writes the mails of one app.
 
-    `NAME.txt` is the text: its first line is the subject. The HTML part is made of the same words by `letter.html`, or
-    of a `NAME.html` of the app's own.
+    `NAME.txt` is the text: its first line is the subject, and `foot.txt` ends each. The HTML part is made of the same
+    words by `letter.html`, or of a `NAME.html` of the app's own.
 
     Args:
         app: whose templates and routes they are.
         origins: from `GATEHOUSE_ORIGINS`; links lead below the first.
         root: Flask's `APPLICATION_ROOT`, below which the app is served.
+        contact: from `GATEHOUSE_MAIL_CONTACT`.
     """
 
-    def __init__(self, app: Flask, origins: tuple[str, ...], root: str = "/") -> None:
+    def __init__(self, app: Flask, origins: tuple[str, ...], root: str = "/", contact: str = "") -> None:
         self._app = app
+        self._contact = contact
         self._root = root
         self._origin = origins[0] if origins else IN_DEBUG
 
@@ -43,10 +45,12 @@ class Letters:
             facts: what it tells of.
         """
         told: dict[str, Any] = {"site": self._origin.partition("://")[2], "origin": self._origin, **facts}
+        told |= {"contact": self._contact}
         subject, _, text = self._template(f"{FOLDER}/{template}.txt").render(told).strip().partition("\n")
-        subject, text = " ".join(subject.split()), f"{text.strip()}\n"
-        told |= {"subject": subject, "paragraphs": text.strip().split("\n\n")}
-        return Written(subject, text, self._template(f"{FOLDER}/{template}.html", LETTER).render(told))
+        foot = self._template(FOOT).render(told).strip()
+        subject, text = " ".join(subject.split()), f"{text.strip()}\n\n{foot}".strip()
+        told |= {"subject": subject, "paragraphs": text.split("\n\n")}
+        return Written(subject, f"{text}\n", self._template(f"{FOLDER}/{template}.html", LETTER).render(told))
 
     def _template(self, *names: str) -> Template:
         return self._app.jinja_env.select_template(list(names))

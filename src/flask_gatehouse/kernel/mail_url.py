@@ -11,6 +11,7 @@ from .text import has_control
 
 PORTS = {"smtp": 25, "smtps": 465}
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+CONTACT_MAX = 200
 _SENDER = re.compile(r"(?:[^<>@\"]{0,80}<)?[^\s@<>,;:\"()\[\]\\]{1,64}@[A-Za-z0-9.-]{1,189}>?")
 
 
@@ -81,6 +82,19 @@ def parse_mail_url(value: object) -> MailUrl:
         raise ValueError(msg)
     name, password = unquote(parts.username or ""), unquote(parts.password or "")
     return MailUrl(parts.scheme, parts.hostname, port or PORTS[parts.scheme], name, password, is_plain)
+
+
+def parse_contact(value: object) -> str:
+    """Return whom to turn to, as one line; empty stays empty.
+
+    Raises:
+        ValueError: it is more than a line, or very long.
+    """
+    given = text(value).strip()
+    if has_control(given) or len(given) > CONTACT_MAX:
+        msg = f"must be one line of at most {CONTACT_MAX} characters, such as help@app.example"
+        raise ValueError(msg)
+    return given
 
 
 def parse_sender(value: object) -> str:

@@ -241,6 +241,9 @@ def advice(settings: Settings, config: Mapping[str, object], *, relaxed: bool) -
     if not settings.mail_url:
         text = "not set: nobody gets a link for a forgotten password by mail, or hears of changes to their account"
         yield Problem(f"{PREFIX}MAIL_URL", text)
+    if settings.mail_url and not settings.mail_contact:
+        text = "not set: mails about something that people did not do name nobody to turn to: set an address"
+        yield Problem(f"{PREFIX}MAIL_CONTACT", text)
     if settings.secret_key_fallbacks:
         text = "old secrets still verify: remove them 31 days after the rotation, or at once if they leaked"
         yield Problem(f"{PREFIX}SECRET_KEY_FALLBACKS", text)

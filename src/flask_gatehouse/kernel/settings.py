@@ -16,7 +16,7 @@ from dotenv import dotenv_values
 
 from . import parsing
 from .errors import SettingsError
-from .mail_url import NO_MAIL, MailUrl, parse_mail_url, parse_sender
+from .mail_url import NO_MAIL, MailUrl, parse_contact, parse_mail_url, parse_sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -72,6 +72,12 @@ class Settings:
     )
     mail_sender: str = _setting(
         parse_sender, "", "Address that mail is from, or `Name <address>`; needed where mail is sent by SMTP."
+    )
+    mail_contact: str = _setting(
+        parse_contact,
+        "",
+        "Whom people turn to who get a mail about something they did not do: an address, a URL or a number. Each mail "
+        "ends with it.",
     )
     profile: str = _setting(parsing.one_of("default", "strict"), "default", "`strict` tightens the defaults below.")
     registration: str = _setting(
