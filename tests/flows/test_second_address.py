@@ -60,7 +60,7 @@ def test_63b_4_6_1_a_second_address_counts_once_it_is_proven_and_both_hear_of_it
     assert home.kinds()[-2:] == ["user.second_email_asked", "user.second_email_changed"]
 
 
-def test_63b_4_6_1_each_event_reaches_both_addresses(home, post):
+def test_63b_4_6_1_63b_4_2_3_1_each_event_reaches_both_addresses(home, post):
     prove(home, post)
     post.mails.clear()
     assert isinstance(reset_password.make_temporary(home.services, CLI, "alice"), str)
