@@ -66,6 +66,7 @@ def _user(connection: Connection, identity: Identity) -> dict[str, Any]:
     if stored is None:
         msg = "a user whose session lives has no row"
         raise RuntimeError(msg)
+    credential = passwords.find_credential_of(connection, stored.id)
     return {
         "id": stored.id,
         "username": stored.username,
@@ -74,6 +75,7 @@ def _user(connection: Connection, identity: Identity) -> dict[str, Any]:
         "second_email": stored.second_email,
         "registered_at": as_text(stored.created_at),
         "password_chosen_at": _text(passwords.find_changed_at(connection, stored.id)),
+        "password_compromised_at": _text(credential.compromised_at if credential else None),
     }
 
 

@@ -48,10 +48,21 @@
     return signs;
   }
 
-  function levelOf(password, least, name) {
+  function without(text, name) {
+    const at = text.toLowerCase().indexOf(name);
+    return at < 0 ? text : text.slice(0, at) + without(text.slice(at + name.length), name);
+  }
+
+  // What one is called adds nothing: the login name, and the address before its `@`.
+  function withoutNames(password, { username, email }) {
+    const names = [username?.value, email?.value.split("@")[0]].filter((name) => name && name.length > 2);
+    return names.reduce((text, name) => without(text, name.toLowerCase()), password);
+  }
+
+  function levelOf(password, least, fields) {
     if ([...password].length < least) return "short";
-    const own = name.length > 2 ? password.toLowerCase().split(name.toLowerCase()).join("") : password;
-    const bits = bitsOf(repeatedPart([...own.replace(YEAR, "0")].slice(0, LOOKED_AT)));
+    const signs = [...withoutNames(password, fields).replace(YEAR, "0")];
+    const bits = bitsOf(repeatedPart(signs.slice(0, LOOKED_AT)));
     return bits < FAIR ? "easy" : bits < STRONG ? "fair" : "strong";
   }
 
@@ -66,8 +77,7 @@
 
     const tell = () => {
       const password = input.value.normalize("NFC");
-      const name = input.form.elements.username?.value ?? "";
-      const level = password ? levelOf(password, Math.max(input.minLength, 0), name) : "";
+      const level = password ? levelOf(password, input.minLength, input.form.elements) : "";
       hint.dataset.level = level;
       const text = level ? WORDS[level](input.minLength) : "";
       if (hint.textContent !== text) hint.textContent = text; // said once, not with every pause

@@ -38,6 +38,7 @@ def security() -> ResponseReturnValue:
     shown_apart = (totp, codes, keys)
     with held.reading() as connection:
         changed_at = passwords.find_changed_at(connection, user_id)
+        stored = passwords.find_credential_of(connection, user_id)
         times = totp.times(connection, user_id) if totp else None
         left = codes.left(connection, user_id) if codes else None
         has_factor = seeds.has_factor(held, connection, user_id)
@@ -47,6 +48,7 @@ def security() -> ResponseReturnValue:
     context |= {"others": others, "is_offered": bool(held.factors), "passkeys": passkeys}
     is_owed = identity.withheld.is_all and not has_factor
     is_demanded = bool(next_target("")) and not has_factor
+    context |= {"is_compromised": stored is not None and stored.compromised_at is not None}
     context |= {"has_factor": has_factor, "is_owed": is_owed, "is_demanded": is_demanded}
     return page("security.html", **context, next=next_target(""))
 

@@ -150,7 +150,7 @@ class SqlSessions:
         self._code_roles = code_roles
         self._issued = count()
         self._demands = demands or Demands()
-        self._least = AAL2 if self._demands.is_all_demanded else 1
+        self._open_below = 0 if self._demands.is_all_demanded else AAL2
         self._known_rights: dict[tuple[Any, ...], tuple[JoinedRights, JoinedRights]] = {}
         self._live = database.prepare(_LIVE)
         digest: ColumnElement[bytes] = bindparam("at_digest")
@@ -169,7 +169,7 @@ class SqlSessions:
         username, email, state, user_epoch, demanded = first[_WIDTH:_HELD]
         proofs, proven_at, level = decode_proofs(row.proofs)
         below, proven = self._rights(tuple([tuple(found[_HELD:]) for found in rows]), now)
-        rights = proven if level >= AAL2 else below if max(demanded, self._least) < AAL2 else _all_withheld(proven)
+        rights = proven if level >= AAL2 else below if demanded < self._open_below else _all_withheld(proven)
         identity = Identity(
             row.user_id,
             username,
