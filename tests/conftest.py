@@ -17,7 +17,7 @@ from flask import Flask
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis.database import DirectoryBasedExampleDatabase
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from flask_gatehouse.kernel.feature import Factor
 from tests.support import ROOT, apps, databases, house
@@ -29,7 +29,9 @@ from tests.support.postgres import PostgresServer
 from tests.support.processes import ServerProcess, start_command, start_gunicorn
 
 RUN_FOLDER = pytest.StashKey[Path]()
-BROWSER_MILLISECONDS = 10_000
+BROWSER_MILLISECONDS = 30_000
+
+expect.set_options(timeout=BROWSER_MILLISECONDS)
 
 hypothesis_settings.register_profile(
     "gatehouse",

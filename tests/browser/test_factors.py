@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import time
 
 import pytest
 from playwright.sync_api import expect
@@ -12,18 +11,11 @@ from playwright.sync_api import expect
 from tests.browser.person import PASSWORD
 from tests.browser.test_looks import LOOKS, must_be_fit
 
-STEP_SECONDS = 30
-
 
 def code_of(key: str) -> str:
     """Return the code of now by Debian's oathtool, from the key as a person would type it."""
     line = ["oathtool", "--totp", "--base32", key.replace(" ", "")]
     return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def wait_for_next_step() -> None:
-    """Wait until the code of now is another one: each counts once."""
-    time.sleep(STEP_SECONDS - time.time() % STEP_SECONDS + 0.2)
 
 
 def press(page, *keys: str) -> None:
@@ -107,7 +99,7 @@ def test_v6_6_3_the_right_code_logs_in_once_and_removal_asks_for_the_password(de
     demo.log_in(page, "alice")
     key, _ = enrol(demo, page)
     demo.log_out(page)
-    wait_for_next_step()
+    demo.let_steps_pass()
     begin(demo, page)
     code = code_of(key)
     page.get_by_role("textbox", name="Code", exact=True).fill(code)
@@ -118,7 +110,7 @@ def test_v6_6_3_the_right_code_logs_in_once_and_removal_asks_for_the_password(de
     page.get_by_role("textbox", name="Code", exact=True).fill(code)
     press(page, "Enter")
     expect(page.get_by_text(re.compile("wrong, used or out of date"))).to_be_visible()
-    wait_for_next_step()
+    demo.let_steps_pass()
     page.get_by_role("textbox", name="Code", exact=True).fill(code_of(key))
     press(page, "Enter")
     page.wait_for_url("**/protected")

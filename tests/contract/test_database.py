@@ -138,7 +138,7 @@ def test_each_thread_keeps_one_connection_of_its_own(database):
 
     def kept(_number: int) -> tuple[int, bool]:
         first = database.kept()
-        ready.wait(10)
+        ready.wait(60)
         return id(first), database.kept() is first
 
     with ThreadPoolExecutor(4) as threads:
@@ -149,7 +149,7 @@ def test_each_thread_keeps_one_connection_of_its_own(database):
 
 def test_kept_connections_do_not_empty_the_pool(database):
     def read(_number: int) -> int:
-        ready.wait(10)
+        ready.wait(60)
         return len(database.prepare(sa.select(GUARD.c.name)).rows({}))
 
     ready = threading.Barrier(20)

@@ -67,7 +67,7 @@ def test_rule_35_a_writer_waits_for_one_in_another_process_and_then_goes_on(sqli
         time.sleep(0.2)
         assert not pending.done()
         let_go(writer_elsewhere)
-        pending.result(10)
+        pending.result(60)
     assert _marks(sqlite) == {"last-admin", "mine"}
 
 

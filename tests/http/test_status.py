@@ -277,7 +277,7 @@ def test_v15_2_2_v15_4_4_a_full_hashing_pool_is_503_and_says_when_to_come_back(a
     finally:
         done.set()
     for future in busy:
-        future.result(timeout=5)
+        future.result(timeout=60)
     assert log_in(client).status_code == 303
 
 

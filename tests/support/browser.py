@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 NAMES = ("chromium", "google-chrome")
@@ -54,12 +54,21 @@ class Complaints:
             self.found.append(f"{message.type}: {message.text}")
 
 
-def axe_violations(page: Page) -> list[str]:
+def axe_violations(page: Page, *rules: str) -> list[str]:
     """Run axe on the page and return one line for each violation: rule, help, the elements.
 
     Text in the very colour of its ground is one too: axe leaves that to people, as it may be hidden on purpose.
+
+    Args:
+        page: a page that has loaded.
+        rules: the rules of axe to go by; all of them where none is named.
     """
-    response = Axe().run(page).response
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    options: dict[str, Any] = {"resultTypes": ["violations", "incomplete"]}
+    if rules:
+        options["runOnly"] = {"type": "rule", "values": list(rules)}
+    response = page.evaluate("(options) => axe.run(options)", options)
     found = [(rule, rule["nodes"]) for rule in response["violations"]]
     found += [(rule, [node for node in rule["nodes"] if _is_invisible(node)]) for rule in response["incomplete"]]
     return [

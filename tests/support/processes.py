@@ -17,14 +17,18 @@ import psutil
 
 from tests.support import ROOT
 
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.02
 
 
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment without any setting of ours or Flask's, and with `extra`."""
+    """Return this process's environment without any setting of ours or Flask's, and with `extra`.
+
+    Compiled modules are kept, or every server would compile all of ours anew: a quarter of its start.
+    """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("GATEHOUSE_", "FLASK_"))}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
     path = os.pathsep.join((str(ROOT), str(ROOT / "src")))
     return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **extra}
 

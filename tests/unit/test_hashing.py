@@ -238,7 +238,7 @@ def _hold(pool: HashingPool, blocker: Blocker) -> None:
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -250,7 +250,7 @@ def busy_pool():
     pool, blocker = HashingPool(), Blocker()
     threads = [threading.Thread(target=_hold, args=(pool, blocker))]
     threads[0].start()
-    blocker.is_running.wait(10)
+    blocker.is_running.wait(60)
     yield pool, blocker, threads
     blocker.end()
     for thread in threads:
