@@ -42,7 +42,7 @@ def guess_after_reset(home: house.House) -> str:
     return shown
 
 
-def test_63b_3_2_2_1_v6_6_2_wrong_codes_stay_counted_over_resets_of_the_password(home):
+def test_63b_3_2_2_1_wrong_codes_stay_counted_over_resets_of_the_password(home):
     phone = Phone(home)
     key = home.services.throttle.factor_key("totp", phone.user_id)
     for _ in range(3):
