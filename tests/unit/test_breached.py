@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -62,12 +63,15 @@ class Service(http.server.BaseHTTPRequestHandler):
     """Answers as such services do; what it was asked is kept."""
 
     asked: list[str]
+    release: threading.Event
 
     def do_GET(self):
         self.asked.append(self.path)
         kind, prefix = self.path.strip("/").split("/")
         if kind == "slow":
             time.sleep(1.0)
+        if kind == "stuck":
+            self.release.wait(30)
         if kind == "elsewhere":
             self.send_response(302)
             self.send_header("Location", "/range/" + prefix)
@@ -87,7 +91,7 @@ class Service(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def service():
-    Service.asked = []
+    Service.asked, Service.release = [], threading.Event()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -110,3 +114,17 @@ def test_v6_2_12_a_service_that_does_not_answer_says_neither_yes_nor_no(service,
     assert WORDS[7] not in caplog.text
     assert digest(WORDS[7])[:5] not in caplog.text
     assert breached.list_of("http://127.0.0.1:1/range/").holds(WORDS[7]) is None
+
+
+def test_v16_5_2_v15_2_2_a_service_that_hangs_holds_a_few_threads_and_no_more(service, monkeypatch):
+    monkeypatch.setattr(breached, "WAIT_SECONDS", 30)
+    found = breached.list_of(f"{service}/stuck/")
+    with ThreadPoolExecutor(breached.ASKED_AT_ONCE) as threads:
+        waiting = [threads.submit(found.holds, WORDS[7]) for _ in range(breached.ASKED_AT_ONCE)]
+        while len(Service.asked) < breached.ASKED_AT_ONCE:
+            time.sleep(0.01)
+        assert found.holds(WORDS[7]) is None
+        assert len(Service.asked) == breached.ASKED_AT_ONCE
+        Service.release.set()
+        assert [one.result(30) for one in waiting] == [True] * breached.ASKED_AT_ONCE
+    assert found.holds(WORDS[7]) is True
