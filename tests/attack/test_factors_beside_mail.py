@@ -42,7 +42,7 @@ def guess_after_reset(home: house.House) -> str:
     return shown
 
 
-def test_63b_3_2_2_1_v6_6_2_wrong_codes_stay_counted_over_resets_of_the_password(home):
+def test_63b_3_2_2_1_wrong_codes_stay_counted_over_resets_of_the_password(home):
     phone = Phone(home)
     key = home.services.throttle.factor_key("totp", phone.user_id)
     for _ in range(3):
@@ -74,6 +74,34 @@ def test_63b_4_1_2_2_who_has_a_passkey_and_did_not_prove_it_enrols_no_app(home, 
     assert isinstance(proven, Issued)
     again = (home.services, home.identity(proven.secret), proven.secret, code_of(home, offer.seed), HERE)
     assert isinstance(enrol.confirm_totp(*again), Enrolled)
+
+
+def disable(home: house.House, user_id: int, method: str) -> str:
+    """Let somebody guess until a factor answers no more; return the key of its count."""
+    key = home.services.throttle.factor_key(method, user_id)
+    values = {"count": 9, "total": 150, "blocked_until": home.clock.now() + 1, "ends_at": home.clock.now() + 1}
+    home.change(sa.delete(schema.counter).where(schema.counter.c.key == key))
+    home.change(sa.insert(schema.counter).values(key=key, **values))
+    return key
+
+
+def test_63b_3_2_2_3_an_app_and_codes_that_are_enrolled_anew_are_not_disabled_by_what_was_wrong_before(home):
+    """The old app was guessed at until it answered no more; the user enrols another, and its codes count."""
+    old = Phone(home)
+    keys = [disable(home, old.user_id, method) for method in ("totp", "recovery_code")]
+    assert administer.reset_factors(home.services, BY_COMMAND, old.user_id)
+    mine = home.session().secret
+    offer = enrol.offer_totp(home.services, home.identity(mine))
+    assert isinstance(offer, Offer)
+    done = enrol.confirm_totp(home.services, home.identity(mine), mine, code_of(home, offer.seed), HERE)
+    assert isinstance(done, Enrolled)
+    assert [home.counter(key)[:2] for key in keys] == [(0, 0)] * 2
+    home.later(seconds=30)
+    assert isinstance(answer(home, begin(home), code_of(home, offer.seed)), Issued)
+    disable(home, old.user_id, "recovery_code")
+    codes = enrol.renew_codes(home.services, home.identity(done.issued.secret), HERE)
+    assert isinstance(codes, tuple)
+    assert isinstance(answer(home, begin(home), codes[0], "recovery_code"), FactorLost)
 
 
 # --- prepared by who is thrown out -------------------------------------------------------------------------

@@ -139,3 +139,25 @@ def test_v16_5_2_a_row_that_cannot_be_read_stops_no_other_mail_and_goes_in_the_e
     assert posting.deliver(home.services).failed == 1
     assert home.count(schema.mail) == 0
     assert len(post.mails) == 1
+
+
+def test_rule_31_a_mail_that_was_held_up_does_not_kill_the_link_that_was_asked_for_after_it(home, post):
+    alice = home.proven()
+    post.answers["mistyped@exampel.example"] = "450 4.1.2 Domain not found"
+    asked(home, "alice", "mistyped@exampel.example")
+    asked(home, "alice", "right@example.org")
+    home.later(hours=1)
+    posting.deliver(home.services)
+    assert verify_email.confirm(home.services, token_of(post.to("right@example.org")[-1]), HERE) == alice
+
+
+def test_a_server_that_ends_the_connection_at_one_mail_gets_the_next_over_another(home, post):
+    home.services.postman.retire(10)
+    ids = [home.proven(name) for name in ("alice", "bob")]
+    with home.services.unit() as unit:
+        for user_id in ids:
+            unit.post(Letter(NOTICE, user_id))
+    post.answers["alice@example.org"] = "421 4.7.0 too many errors"
+    told = posting.deliver(home.services)
+    assert (told.sent, told.failed, told.is_down) == (1, 1, False)
+    assert post.recipients == ["bob@example.org"]

@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -138,3 +139,17 @@ def test_v12_3_2_a_service_whose_certificate_nobody_vouches_for_is_not_asked(tmp
 def test_v1_3_6_nothing_but_tls_leaves_this_machine(url):
     with pytest.raises(ValueError, match="must be a file, or an https"):
         parsing.breached_passwords(url)
+
+
+def test_v16_5_2_v15_2_2_a_service_that_hangs_holds_a_few_threads_and_no_more(service, monkeypatch):
+    monkeypatch.setattr(breached, "WAIT_SECONDS", 30)
+    found = breached.list_of(f"{service}/slow/")
+    with ThreadPoolExecutor(breached.ASKED_AT_ONCE) as threads:
+        waiting = [threads.submit(found.holds, WORDS[7]) for _ in range(breached.ASKED_AT_ONCE)]
+        while len(Service.asked) < breached.ASKED_AT_ONCE:
+            time.sleep(0.01)
+        assert found.holds(WORDS[7]) is None
+        assert len(Service.asked) == breached.ASKED_AT_ONCE
+        Service.done.set()
+        assert [one.result(30) for one in waiting] == [True] * breached.ASKED_AT_ONCE
+    assert found.holds(WORDS[7]) is True

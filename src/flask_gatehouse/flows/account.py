@@ -176,6 +176,7 @@ def _ask_for_proof(
         if stored.email == address and stored.is_email_verified:
             return address
         unit.post(notice("email_asked", stored.id, source))
+        mail.drop_links_of(unit.connection, stored.id, {mail.VERIFY})  # sent later, its link would kill the newer one
         unit.post(Letter(mail.VERIFY, stored.id, address, {"epoch": stored.epoch}))
         unit.record(Event("user.email_asked", Actor.of(identity), stored.id, source, identity.session_id))
         return AddressAsked(address)

@@ -93,6 +93,7 @@ def _enrol(
     factor, user_id = cast("SeedFactor", seeds.totp_of(services)), identity.user_id
     is_first = not outstanding(unit.connection, services.factors, user_id)
     factor.enrol(unit.connection, user_id, confirmed.seed, confirmed.step, unit.now)
+    services.throttle.begin_anew(unit.connection, factor.method, user_id)
     epoch: int = held.epoch
     ended: tuple[str, ...] = ()
     if is_first:  # whoever came in by the password alone is to show the factor as well
@@ -152,5 +153,6 @@ def renew_codes(services: Services, identity: Identity, source: Source) -> tuple
             return refused_value("factor", "Enrol a second factor first: recovery codes stand in for one.")
         services.sessions.store.drop_pending(unit.connection, identity.user_id)
         made = codes.renew(unit.connection, identity.user_id, unit.now)
+        services.throttle.begin_anew(unit.connection, codes.method, identity.user_id)
         record(unit, "recovery_codes.made", identity, source, number=len(made))
         return tuple(made)

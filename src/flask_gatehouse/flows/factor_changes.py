@@ -76,6 +76,7 @@ def first_codes(services: Services, unit: Unit, identity: Identity, source: Sour
     if codes is None or codes.enrolled(unit.connection, identity.user_id):
         return ()
     made = codes.renew(unit.connection, identity.user_id, unit.now)
+    services.throttle.begin_anew(unit.connection, codes.method, identity.user_id)
     record(unit, "recovery_codes.made", identity, source, number=len(made))
     return tuple(made)
 

@@ -286,6 +286,7 @@ def replace_factor(services: Services, pending: str, code: str, attempt: Attempt
         if not factor.enrolled(unit.connection, held.row.user_id):  # then it is the passkeys that are lost
             passkey_rows.forget_all(unit.connection, held.row.user_id)
         factor.enrol(unit.connection, held.row.user_id, confirmed.seed, confirmed.step, unit.now)
+        services.throttle.begin_anew(unit.connection, factor.method, held.row.user_id)
         epoch, ended = revoke.everything_of(services, unit, held.row.user_id, but=held.row.public_id)
         detail: dict[str, object] = {"method": factor.method, "replaced": True, "sessions_ended": list(ended)}
         actor = opening.actor_of(held.user)

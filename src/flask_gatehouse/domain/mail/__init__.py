@@ -226,9 +226,9 @@ def set_aside(connection: Connection, mail_id: int, now: Instant) -> None:
     connection.execute(update(mail).where(mine).values(due_at=now + LONGEST_PAUSE, sending_until=0))
 
 
-def drop_links_of(connection: Connection, user_id: int) -> None:
+def drop_links_of(connection: Connection, user_id: int, templates: Iterable[str] = WITH_LINK) -> None:
     """Forget mails of a user that would hold a link: what they were asked for counts no longer."""
-    connection.execute(delete(mail).where(mail.c.user_id == user_id, mail.c.template.in_(WITH_LINK)))
+    connection.execute(delete(mail).where(mail.c.user_id == user_id, mail.c.template.in_(sorted(templates))))
 
 
 def count(connection: Connection) -> int:

@@ -11,6 +11,7 @@ import http.client
 import logging
 import mmap
 import re
+import threading
 import time
 import urllib.request
 from contextlib import suppress
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 PREFIX_LENGTH = 5
 WAIT_SECONDS = 2.0
 ANSWER_MAX = 1 << 20
+ASKED_AT_ONCE = 4
+"""Questions of one process that wait for a service. One that sends a byte now and then, or whose name nobody finds, is
+waited for longer than the limits say: it holds so many threads at most, and others go on unasked."""
 _LINE = re.compile(rb"[0-9A-F]{40}(?::\d{1,12})?\r?\n?")
 _DIGEST_LENGTH = 40
 
@@ -106,10 +110,19 @@ class ListService:
     def __init__(self, url: str) -> None:
         self._url = url
         self._opener = urllib.request.build_opener(_Here)
+        self._places = threading.BoundedSemaphore(ASKED_AT_ONCE)
 
     def holds(self, value: str) -> bool | None:
         """Tell whether a normalised password is known to the service; None where it does not answer."""
-        digest = _digest(value)
+        if not self._places.acquire(blocking=False):
+            log.warning("the service of stolen passwords is not asked: others wait for it already")
+            return None
+        try:
+            return self._asked(_digest(value))
+        finally:
+            self._places.release()
+
+    def _asked(self, digest: str) -> bool | None:
         asked = urllib.request.Request(  # noqa: S310 - the address is of the settings, which take https alone
             self._url + digest[:PREFIX_LENGTH], headers={"Add-Padding": "true", "User-Agent": "Flask-Gatehouse"}
         )

@@ -281,6 +281,10 @@ class Throttle:
         for key in (self.account_key(user_id, ""), self.mail_key(user_id, ""), self.inside_key(user_id)):
             clear_account(connection, key)
 
+    def begin_anew(self, connection: Connection, method: str, user_id: int) -> None:
+        """Zero the count of a second factor that was just enrolled: what was wrong before was another one's."""
+        clear_account(connection, self.factor_key(method, user_id))
+
     def pardon(self, connection: Connection, user_id: int, now: Instant) -> None:
         """Zero a user's counters after a full login, save a running delay: else each would give guessers five more."""
         for key in (self.account_key(user_id, ""), *self._own_keys(user_id)):
