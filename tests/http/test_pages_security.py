@@ -104,6 +104,7 @@ def test_63b_4_2_1_1_3_the_code_in_place_of_a_used_one_is_shown_once_on_the_way_
     submit(other, "/login/factor", recovery_code=codes[7])
     offered = SEED.search(text_of(other, "/login/factor"))
     assert offered is not None
+    assert "data-retry" not in text_of(other, "/login/factor")  # the script would go on without showing the code
     token = csrf_token(text_of(other, "/login/factor"))
     fields = {"csrf_token": token, "code": phones.code_now(app, offered[1]), "next": "/protected"}
     answer = other.post("/login/factor", data=fields, headers=headers)

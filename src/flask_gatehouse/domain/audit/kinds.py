@@ -48,7 +48,7 @@ KINDS: Mapping[str, str] = {
     "passkey.copied": "A passkey's counter went back: there may be a copy of it. Its answer was refused.",
     "passkey.altered": "The row of a passkey was changed by somebody without the app's secret. Its answer was refused.",
     "keys.rotated": "Seeds and passkeys were sealed anew under the present secret.",
-    "recovery_codes.made": "New recovery codes were made; older ones count no longer.",
+    "recovery_codes.made": "New recovery codes were made; those whose place they take count no longer.",
     "login.recovered": "A recovery code was used in place of the second factor, which must be replaced now.",
     "step_up.succeeded": "A user proved the password or a second factor again.",
     "step_up.failed": "A repeated proof failed.",
