@@ -4,6 +4,7 @@
 
 (() => {
   const PAUSE = 600; // milliseconds without a key before anything is said, so that nothing talks into the typing
+  const LONGEST = 1024; // of what was pasted no more is read
   const LOOKED_AT = 128; // characters: those behind them only make it better
   const SIDE_BY_SIDE = "1234567890 qwertyuiop asdfghjkl zxcvbnm 1qaz 2wsx 3edc 4rfv 5tgb 6yhn 7ujm abcdefghijklmnopqrstuvwxyz";
   const BACKWARDS = [...SIDE_BY_SIDE].reverse().join("");
@@ -25,7 +26,7 @@
     return /\p{N}/u.test(sign) ? "digit" : sign === " " ? "blank" : "sign";
   }
 
-  // What a sign adds: of a letter what it adds to a word, not what it would at random.
+  // What a sign adds: a letter what it adds to a word, not what it would at random.
   const BITS = { capital: 2, letter: 2, ideograph: 8, digit: 3.3, blank: 1, sign: 4 };
 
   function bitsOf(signs) {
@@ -76,7 +77,7 @@
     input.setAttribute("aria-describedby", described ? `${described} ${hint.id}` : hint.id);
 
     const tell = () => {
-      const password = input.value.normalize("NFC");
+      const password = input.value.slice(0, LONGEST).normalize("NFC");
       const level = password ? levelOf(password, input.minLength, input.form.elements) : "";
       hint.dataset.level = level;
       const text = level ? WORDS[level](input.minLength) : "";
