@@ -29,7 +29,9 @@ from benchmarks.results import Result
 from flask_gatehouse.domain import users
 
 KNOWN, UNKNOWN = "known@bench.example", "nobody@bench.example"
-ABOUT = "time of an answer about a known by that about an unknown address"
+ABOUT = (
+    "time of an answer to a forgotten password or a registration by e-mail, known by unknown address, mail up and down"
+)
 FORMS: dict[str, dict[str, str]] = {
     "/forgot-password": {},
     "/register": {"password": PASSWORD, "confirm": PASSWORD},

@@ -13,7 +13,7 @@ from tests.browser.test_looks import LOOKS, must_be_fit
 from tests.support.post import LINK, PostOffice, part
 from tests.support.processes import free_port
 
-ALICE, NEW = "alice@example.org", "another quiet river"
+ALICE, SECOND, NEW = "alice@example.org", "alice@second.example", "another quiet river"
 
 
 @pytest.fixture
@@ -25,13 +25,13 @@ def demo(post, run_server, tmp_path):
     return Demo(run_server(command, port=port, env=env).url, tmp_path / "gatehouse-demo" / "demo.sqlite3")
 
 
-def link_in(post: PostOffice, number: int) -> str:
-    """Return the link of the mail of this number, once it is there."""
+def link_in(post: PostOffice, number: int, address: str = ALICE) -> str:
+    """Return the link of the mail of this number to an address, once it is there."""
     deadline = time.monotonic() + 20
-    while len(post.mails) <= number:
+    while len(post.to(address)) <= number:
         assert time.monotonic() < deadline, "no mail came"
         time.sleep(0.05)
-    found = LINK.search(part(post.mails[number], "plain"))
+    found = LINK.search(part(post.to(address)[number], "plain"))
     assert found is not None
     return found[0]
 
@@ -76,4 +76,16 @@ def test_an_address_is_confirmed_and_a_forgotten_password_replaced_by_keyboard(d
     page.locator("#email").fill("")
     fill(page, email="new@example.org")
     expect(page.get_by_text("A link was mailed to")).to_be_visible()
+    must_be_fit(page)
+    fill(page, second_email=SECOND)
+    expect(page.get_by_text(f"{SECOND} is to be confirmed")).to_be_visible()
+    page.goto(link_in(post, 0, SECOND))
+    page.get_by_role("button", name="Confirm").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/account")
+    expect(page.locator("#second_email")).to_have_value(SECOND)
+    must_be_fit(page)
+    page.locator("#second_email").fill("")
+    fill(page, second_email=ALICE)
+    expect(page.get_by_role("alert")).to_contain_text("second address")
     must_be_fit(page)

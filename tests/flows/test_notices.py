@@ -106,9 +106,9 @@ def test_v6_3_5_a_login_after_wrong_passwords_in_a_row_is_told_once_in_place_of_
     told()
     home.later(minutes=1)
     home.session(spare=devices.new(home.services.keys), **shown)
-    assert told() == ["A login after wrong passwords"]
+    assert told() == ["A login after failed tries"]
     text = " ".join(part(post.mails[-1], "plain").split())
-    assert "after 5 wrong passwords in a row" in text
+    assert "after 5 tries in a row that had failed" in text
     assert f"{FIREFOX}, from {HERE.address}" in text
     assert home.details("login.succeeded")[-1]["told"] == "login_after_wrong"
 

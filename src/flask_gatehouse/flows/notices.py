@@ -52,7 +52,7 @@ class Circumstances:
     """What makes a login worth a mail.
 
     Attributes:
-        wrong: wrong passwords before it, so many in a row that logins had to wait; 0: fewer.
+        wrong: logins in a row that failed before it, so many that further ones had to wait; 0: fewer.
         is_new: whether the browser was not known.
         last_at: when the user had last logged in with a browser that is still known; None: with none, or unknown.
     """

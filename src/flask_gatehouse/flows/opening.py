@@ -108,7 +108,7 @@ def welcome(
         issued: the session.
         proofs: what was shown.
         attempt: what came along.
-        wrong: wrong passwords in a row before, in this browser where it is known; 0: not so many that one waits.
+        wrong: logins in a row that failed before, in this browser where it is known; 0: not so many that one waits.
     """
     found = notices.Circumstances(wrong)
     if attempt.spare:
