@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, case, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from flask_gatehouse.kernel.errors import InvalidEmail, InvalidName
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 NAME_MIN, NAME_MAX, EMAIL_MAX = 3, 80, 254
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_.-]{3,80}")
+SETTLED_AFTER = 24 * 60 * 60 * 1_000_000
+"""What was added less than a day before an alarm counts for nothing (rule 32)."""
 _SEARCH = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 _EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f<>,;:\"()\[\]\\]{1,64}@[A-Za-z0-9.-]{1,189}")
 
@@ -37,6 +39,9 @@ class UserRecord:
         aal: assurance that is demanded of the user, 2 for a second factor.
         email_key: the address by which it is unique, once it is verified; None before.
         must_verify: whether there is no login before the address is verified.
+        alarm_at: since when the user's "this wasn't me" stands; None: nothing was said.
+        email_at: when the address was last changed or verified; None: it never was since the user was made.
+        email_before: the verified address of before that change.
     """
 
     id: int
@@ -48,11 +53,19 @@ class UserRecord:
     aal: int = 1
     email_key: str | None = None
     must_verify: bool = False
+    alarm_at: Instant | None = None
+    email_at: Instant | None = None
+    email_before: str | None = None
 
     @property
     def is_email_verified(self) -> bool:
         """Whether the address was proven to be the user's: mail goes to no other (NIST SP 800-63B 4.2.1.2)."""
         return self.email_key is not None
+
+    def has_address_since(self, since: Instant) -> bool:
+        """Tell whether mail would reach the user after an alarm that doubts what became of the address since then."""
+        is_settled = self.email_at is None or self.email_at < since or self.created_at >= since
+        return self.email_before is not None if not is_settled else self.is_email_verified
 
     @property
     def is_active(self) -> bool:
@@ -62,7 +75,7 @@ class UserRecord:
 
 _COLUMNS = (
     *(user.c.id, user.c.username, user.c.email, user.c.state, user.c.epoch, user.c.created_at, user.c.aal),
-    *(user.c.email_key, user.c.must_verify),
+    *(user.c.email_key, user.c.must_verify, user.c.alarm_at, user.c.email_at, user.c.email_before),
 )
 
 
@@ -197,20 +210,68 @@ def bump_epoch(connection: Connection, user_id: int) -> int:
     return int(connection.execute(statement).scalar_one())
 
 
-def set_email(connection: Connection, user_id: int, email: str | None) -> None:
-    """Store the address, unverified."""
-    connection.execute(update(user).where(user.c.id == user_id).values(email=email, email_key=None))
+def set_email(connection: Connection, user_id: int, email: str | None, now: Instant = 0) -> None:
+    """Store the address, unverified; the verified one of before is kept in mind, for an alarm.
+
+    Args:
+        connection: where to write.
+        user_id: whose.
+        email: None for none.
+        now: the present instant; 0: longer ago than an alarm asks about.
+    """
+    values = {"email": email, "email_key": None, **_kept_in_mind(now)}
+    connection.execute(update(user).where(user.c.id == user_id).values(**values))
 
 
-def verify_email(connection: Connection, user_id: int, email: str) -> bool:
-    """Store the address as the user's own; False where it is another's already."""
+def verify_email(connection: Connection, user_id: int, email: str, now: Instant = 0) -> bool:
+    """Store the address as the user's own, as `set_email`; False where it is another's already."""
+    values = {"email": email, "email_key": email_key(email), "must_verify": False, **_kept_in_mind(now)}
+    return _store_address(connection, user_id, values)
+
+
+def _kept_in_mind(now: Instant) -> dict[str, Any]:
+    """Return what is stored of a change: of several within a day the address of before the first of them counts."""
+    is_settled = or_(user.c.email_at.is_(None), user.c.email_at <= now - SETTLED_AFTER, user.c.email_before.is_(None))
+    kept = case((and_(user.c.email_key.is_not(None), is_settled), user.c.email), else_=user.c.email_before)
+    return {"email_at": now, "email_before": kept}
+
+
+def _store_address(connection: Connection, user_id: int, values: dict[str, Any]) -> bool:
     try:
         with connection.begin_nested():
-            values = {"email": email, "email_key": email_key(email), "must_verify": False}
             connection.execute(update(user).where(user.c.id == user_id).values(**values))
     except IntegrityError:
         return False
     return True
+
+
+def take_back_email(connection: Connection, target: UserRecord, since: Instant) -> bool:
+    """Undo what became of a locked user's address since then; True where something did.
+
+    The verified address of before is the user's again. Without one, or where it is somebody else's by now, the present
+    one counts as unverified: no mail goes there. The first address of a user as young as that stays.
+    """
+    if target.email_at is None or target.email_at < since:
+        return False
+    if target.email_before is not None:
+        before = {"email": target.email_before, "email_key": email_key(target.email_before)}
+        if _store_address(connection, target.id, {**before, "email_at": None, "email_before": None}):
+            return True
+    elif target.created_at >= since or not target.is_email_verified:
+        return False
+    connection.execute(update(user).where(user.c.id == target.id).values(email_key=None))
+    return True
+
+
+def raise_alarm(connection: Connection, user_id: int, now: Instant) -> None:
+    """Note that a locked user has said "this wasn't me"."""
+    connection.execute(update(user).where(user.c.id == user_id).values(alarm_at=now))
+
+
+def end_alarm(connection: Connection, user_id: int) -> bool:
+    """Trust the user's password again; False where no alarm stood."""
+    standing = update(user).where(user.c.id == user_id, user.c.alarm_at.is_not(None))
+    return connection.execute(standing.values(alarm_at=None)).rowcount == 1
 
 
 def set_aal(connection: Connection, user_id: int, aal: int) -> None:
@@ -222,7 +283,7 @@ def close(connection: Connection, target: UserRecord) -> None:
     """Close a locked user and erase name and address; the row and its id stay."""
     set_state(connection, target, CLOSED)
     gone = f"closed.{target.id}.{new_public_id()}"
-    values = {"username": gone, "username_key": gone, "email": None, "email_key": None}
+    values = {"username": gone, "username_key": gone, "email": None, "email_key": None, "email_before": None}
     connection.execute(update(user).where(user.c.id == target.id).values(**values))
 
 

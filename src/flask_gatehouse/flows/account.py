@@ -12,7 +12,7 @@ from flask_gatehouse.kernel.errors import HashingBusyError, InvalidFieldError, W
 from flask_gatehouse.kernel.identity import KNOWS, Actor, Identity, Proof, Source, renewed
 from flask_gatehouse.kernel.keys import secret_digest
 
-from . import revoke
+from . import alarm, revoke
 from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field, refused_value
 from .stolen import STOLEN, is_stolen
 
@@ -104,6 +104,8 @@ def _store(services: Services, identity: Identity, secret: str, change: _Change,
         row = services.sessions.store.lock(unit.connection, secret_digest(secret))
         if row is None or row.user_id != user_id or row.epoch != stored.epoch:
             return refused(Refusal.GONE)
+        if identity.withheld.is_alarmed:
+            return refused(Refusal.ALARMED)
         passwords.store(unit.connection, user_id, change.digest, unit.now)
         epoch, ended = revoke.everything_of(services, unit, user_id, but=row.public_id)
         proofs = renewed(identity.proofs, Proof("password", unit.now, KNOWS))
@@ -115,6 +117,7 @@ def _store(services: Services, identity: Identity, secret: str, change: _Change,
         unit.post(Letter("password_changed", user_id, facts={"browser": source.agent}))
         detail: dict[str, object] = {"sessions_ended": list(ended)}
         unit.record(Event("password.changed", actor, user_id, source, issued.public_id, detail=detail))
+        alarm.end_within(unit, actor, user_id, source)
         return issued
 
 
@@ -185,7 +188,7 @@ def _store_email(services: Services, identity: Identity, address: str | None, so
             return address
         if stored.is_email_verified:
             unit.post(Letter("email_changed", stored.id, stored.email))
-        users.set_email(unit.connection, identity.user_id, address)
+        users.set_email(unit.connection, identity.user_id, address, unit.now)
         tokens.drop_links(unit.connection, identity.user_id)
         mail.drop_links_of(unit.connection, identity.user_id)
         event = Event("user.email_changed", Actor.of(identity), identity.user_id, source, identity.session_id)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask_gatehouse.domain import passwords, users
-from flask_gatehouse.domain.factors import passkey_rows
+from flask_gatehouse.domain import users
 from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.errors import InvalidFieldError
 from flask_gatehouse.kernel.identity import AAL2, ADMIN
 from flask_gatehouse.kernel.schema import ACTIVE, CLOSED, SUSPENDED
 
-from . import acts, revoke, seeds
+from . import acts, closing, revoke, seeds
 from .outcomes import Refusal, Refused, refused, refused_field, refused_value
 
 if TYPE_CHECKING:
@@ -58,15 +57,11 @@ def _on_user(
         return target if refusal is None else refusal
 
 
-def _is_last_admin(services: Services, unit: Unit, user_id: int) -> bool:
-    return services.roles.lasting_admins(unit.connection, unit.now) == {user_id}
-
-
 def suspend(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     """Suspend a user: every session is refused at its next request. Needs a reason."""
 
     def change(unit: Unit, act: Act, target: UserRecord) -> Refused | None:
-        if _is_last_admin(services, unit, user_id):
+        if closing.is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
         if target.state != ACTIVE:
             return None
@@ -179,16 +174,9 @@ def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     """
 
     def change(unit: Unit, act: Act, target: UserRecord) -> Refused | None:
-        if _is_last_admin(services, unit, user_id):
-            return refused(Refusal.LAST_ADMIN)
-        _, ended = revoke.everything_of(services, unit, user_id)
-        passwords.forget(unit.connection, user_id)
-        _forget_factors(services, unit, user_id)
-        passkey_rows.forget_all(unit.connection, user_id)  # their names go, whether or not the feature is on now
-        services.throttle.unlock(unit.connection, user_id)
-        for held in services.roles.grants_of(unit.connection, user_id, 0):
-            services.roles.drop_grant(unit.connection, user_id, held.role)
-        users.close(unit.connection, target)
+        ended = closing.close_within(services, unit, target)
+        if isinstance(ended, Refused):
+            return ended
         acts.record(unit, act, "user.closed", user_id, sessions_ended=list(ended))
         return None
 
@@ -211,7 +199,7 @@ def grant(
             return refused_value("until", "The end of a grant lies in the future.")
         if _outlasts_actor(services, unit, act, key, until_at):
             return refused_value("until", "Your own right to this role ends sooner: name an earlier end.")
-        if key == ADMIN and until_at is not None and _is_last_admin(services, unit, user_id):
+        if key == ADMIN and until_at is not None and closing.is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
         if not act.reason and _shortens(services, unit, user_id, key, until_at):
             return refused_value("reason", "This takes away from a grant: give a reason, it is recorded.")
@@ -230,7 +218,7 @@ def withdraw(services: Services, act: Act, user_id: int, role: str) -> UserRecor
         key = role.casefold()  # which may be gone from the code: what remains of it must go too
         if not acts.rights_of(services, unit, act).may_hand_on(services.roles.rights_of_role(unit.connection, key)):
             return refused(Refusal.FORBIDDEN)
-        if key == ADMIN and _is_last_admin(services, unit, user_id):
+        if key == ADMIN and closing.is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
         if not services.roles.drop_grant(unit.connection, user_id, key):
             known = _usable_role(services, unit, act, role)

@@ -55,7 +55,7 @@ def confirm(services: Services, secret: str, source: Source) -> int | Refused:
 
 def _store(unit: Unit, owner: UserRecord, address: str, source: Source) -> int | Refused:
     actor = Actor(owner.id, owner.username)
-    if not users.verify_email(unit.connection, owner.id, address):
+    if not users.verify_email(unit.connection, owner.id, address, unit.now):
         unit.record(Event("user.email_verified", actor, owner.id, source, outcome="refused"))
         return refused_value("email", TAKEN)
     unit.record(Event("user.email_verified", actor, owner.id, source))

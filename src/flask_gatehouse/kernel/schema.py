@@ -34,7 +34,7 @@ from .errors import SchemaOutdatedError, SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-REVISION = "0006"
+REVISION = "0007"
 VERSION_TABLE = "gatehouse_version"
 PREFIX = "gatehouse_"
 
@@ -72,6 +72,9 @@ user = Table(
     Column("aal", Integer, nullable=False, server_default="1"),
     Column("email_key", String(254)),
     Column("must_verify", Boolean, nullable=False, default=False, server_default=false()),
+    Column("alarm_at", BigInteger),
+    Column("email_at", BigInteger),
+    Column("email_before", String(254)),
     Index("ix_gatehouse_user_email_key", "email_key", unique=True),
     CheckConstraint("state IN ('active', 'suspended', 'closed')", name="state"),
     sqlite_autoincrement=True,

@@ -54,7 +54,7 @@ LONGEST_PAUSE = 60 * MINUTE
 BATCH = 100
 LINK_LIFE, NOTICE_LIFE = 24 * 60 * MINUTE, 72 * 60 * MINUTE
 """How long it is tried to hand a mail over: one that holds a link, any other."""
-RESET, VERIFY = "reset_password", "verify_email"
+RESET, VERIFY, CLOSED = "reset_password", "verify_email", "account_closed"
 WITH_LINK = frozenset({RESET, VERIFY})
 """Templates whose mail holds a link."""
 

@@ -28,6 +28,7 @@ from .counters import (
 )
 from .rules import (
     ADDRESS,
+    ALARM,
     CHANGE,
     DENIAL,
     FIRSTS,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ADDRESS",
+    "ALARM",
     "CHANGE",
     "DENIAL",
     "FORGOT",
