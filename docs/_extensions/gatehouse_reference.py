@@ -96,7 +96,7 @@ UNSAFE: tuple[tuple[str, dict[str, Any], dict[str, object]], ...] = (
 COLUMN_CLASSES: dict[str, frozenset[str]] = {
     "digest": frozenset({"*.digest"}),
     "personal": frozenset(
-        {"*.username", "*.username_key", "*.email", "*.email_key", "*.address", "*.agent", "*.actor", "*.detail"}
+        {"*.username", "*.username_key", "*.email", "*.email_key", "*.email_before", "*.address", "*.agent", "*.actor", "*.detail"}
         | {"gatehouse_session.data", "gatehouse_counter.key"}
     ),
     "security": frozenset(
@@ -105,6 +105,7 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
         | {"*.count", "*.total", "*.ends_at", "*.blocked_until", "*.refunded_until", "*.hash", "*.mac"}
         | {"*.judging", "*.refused", "*.purge_at"}
         | {"*.aal", "*.sealed", "*.last_step", "*.slot", "*.used_at", "*.wrong", "*.must_verify"}
+        | {"*.alarm_at", "*.email_at"}
         | {"*.credential_id", "*.public_key", "*.sign_count", "*.handle", "*.can_be_backed_up", "*.is_backed_up"}
     ),
     "plain": frozenset(

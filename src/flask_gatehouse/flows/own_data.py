@@ -71,6 +71,9 @@ def _user(connection: Connection, identity: Identity) -> dict[str, Any]:
         "username": stored.username,
         "email": stored.email,
         "is_email_verified": stored.is_email_verified,
+        "email_before": stored.email_before,
+        "email_changed_at": _text(stored.email_at),
+        "alarm_since": _text(stored.alarm_at),
         "registered_at": as_text(stored.created_at),
         "password_chosen_at": _text(passwords.find_changed_at(connection, stored.id)),
     }
