@@ -96,7 +96,17 @@ UNSAFE: tuple[tuple[str, dict[str, Any], dict[str, object]], ...] = (
 COLUMN_CLASSES: dict[str, frozenset[str]] = {
     "digest": frozenset({"*.digest"}),
     "personal": frozenset(
-        {"*.username", "*.username_key", "*.email", "*.email_key", "*.email_before", "*.address", "*.agent", "*.actor", "*.detail"}
+        {
+            "*.username",
+            "*.username_key",
+            "*.email",
+            "*.email_key",
+            "*.email_before",
+            "*.address",
+            "*.agent",
+            "*.actor",
+            "*.detail",
+        }
         | {"gatehouse_session.data", "gatehouse_counter.key"}
     ),
     "security": frozenset(

@@ -25,6 +25,7 @@ OWN_PAGES = (
         "/account/password",
         "/account/security",
         "/account/security/passkeys",
+        "/account/close",
         "/account/sessions",
         "/account/activity",
         "/reauthenticate",

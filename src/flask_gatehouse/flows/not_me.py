@@ -89,8 +89,8 @@ def has_way_back(services: Services, user: UserRecord, enrolled: Iterable[Enroll
         enrolled: what they have enrolled.
     """
     since = services.clock.now() - SETTLED_AFTER
-    settled = [one for one in enrolled if one.method != RECOVERY_CODES and (one.created_at or since) < since]
-    return bool(settled) or (services.mailer.is_on and user.has_address_since(since))
+    dated = [one.created_at for one in enrolled if one.method != RECOVERY_CODES and one.created_at is not None]
+    return min(dated, default=since) < since or (services.mailer.is_on and user.has_address_since(since))
 
 
 def _raise(services: Services, unit: Unit, stored: UserRecord, identity: Identity, source: Source) -> Raised:
