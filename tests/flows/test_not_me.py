@@ -30,7 +30,7 @@ from tests.flows.test_passkeys import enrol_in
 from tests.flows.test_totp import answer, begin, code_of, refusal
 from tests.support import house, phones
 from tests.support.authenticator import Authenticator
-from tests.support.house import HERE, PASSWORD
+from tests.support.house import HERE, PASSWORD, WRONG
 from tests.support.people import confirming_link
 from tests.support.post import part, token_of
 
@@ -119,7 +119,9 @@ def test_rule_32_v7_5_1_from_then_on_the_password_alone_opens_nothing(home):
     code = code_of(home, offer.seed)
     assert refusal(enrol.confirm_totp(home.services, identity, thief.secret, code, HERE)) is Refusal.ALARMED
     assert refusal(enrol_in(home, thief.secret, Authenticator())) is Refusal.ALARMED
-    assert isinstance(step_up.prove(home.services, identity, thief.secret, PASSWORD, HERE), Issued)
+    for _ in range(6):
+        assert refusal(step_up.prove(home.services, identity, thief.secret, WRONG, HERE)) is Refusal.ALARMED
+    assert home.counter(home.services.throttle.inside_key(identity.user_id)) == (0, 0, 0)
     vouched = login.vouched(home.services, identity.user_id, login.Attempt(HERE), is_fresh=True)
     assert isinstance(vouched, Issued)
     assert is_doubted(home, vouched.secret)
@@ -251,9 +253,12 @@ def test_rule_32_the_password_and_an_older_factor_end_the_alarm(home):
     home.later(seconds=30)
     back = two_factors(home, seed)
     assert home.user(alice).alarm_at is not None
+    with home.services.unit() as unit:
+        devices.remember(unit.connection, "a thief's", alice, unit.now)
     assert isinstance(account.change_password(home.services, home.identity(back), back, PASSWORD, NEW, HERE), Issued)
     assert home.user(alice).alarm_at is None
     assert "user.alarm_ended" in home.kinds()
+    assert home.count(schema.device) == 0  # one of them may be the thief's
 
 
 def test_rule_32_an_older_recovery_code_stands_in_for_the_older_factor(home):
@@ -410,6 +415,19 @@ def test_rule_32_rule_01_what_the_password_opened_while_it_was_hashed_is_refused
     assert isinstance(changed, Refused)
     assert home.digest(alice) == kept
     assert home.user(alice).alarm_at is not None
+
+
+@pytest.mark.parametrize("has_mail", [True, False])
+def test_rule_32_a_change_of_address_that_meets_the_alarm_moves_no_address(open_house, post, has_mail):
+    told = {"GATEHOUSE_MAIL_URL": post.url} if has_mail else {}
+    home = open_house(**told)
+    alice = home.proven()
+    identity = home.identity(home.session().secret)
+    pressed(home)
+    assert refusal(account.change_email(home.services, identity, THIEFS, HERE)) is Refusal.GONE
+    assert (home.user(alice).email, home.user(alice).is_email_verified) == (OLD, True)
+    assert home.rest()
+    assert post.to(THIEFS) == []
 
 
 def test_rule_29_the_alarm_is_recorded_with_what_it_did(home):

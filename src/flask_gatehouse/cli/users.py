@@ -126,13 +126,14 @@ def show(services: Services, name: str, *, as_json: bool) -> None:
             for grant in grants
         ]
         more: dict[str, object] = {"has_password": has_password, "temporary_password_until": temporary_until}
-        more |= {"grants": held, "factors": factors}
+        more |= {"grants": held, "factors": factors, "alarm_since": when(user.alarm_at)}
         names = [grant.role for grant in grants]
         print_json(_facts(user, names) | more | {"sessions": [as_dict(session) for session in sessions]})
         return
     roles = [grant.role + (f" until {when(grant.until_at)}" if grant.until_at else "") for grant in grants]
     facts = [*_facts(user, roles).items(), ("password", _password_words(temporary_until, has_password=has_password))]
     facts.append(("second factors", factors or "none"))
+    facts += [("on alarm since", when(user.alarm_at))] if user.alarm_at is not None else []
     print_facts([*facts, ("sessions", [session.row.public_id for session in sessions] or "none")])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flask_gatehouse.domain import mail, passwords, throttle, tokens, users
+from flask_gatehouse.domain import devices, mail, passwords, throttle, tokens, users
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.errors import HashingBusyError, InvalidFieldError, WeakPassword
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from flask_gatehouse.domain.passwords import Credential, Hashing
     from flask_gatehouse.domain.sessions import Issued
     from flask_gatehouse.domain.throttle import Charge
+    from flask_gatehouse.domain.users import UserRecord
 
-    from .services import Services
+    from .services import Services, Unit
 
 WRONG_PRESENT = "This is not your present password."
 
@@ -39,6 +40,8 @@ def change_password(
         new: the new one, as typed.
         source: where the request comes from.
     """
+    if identity.withheld.is_alarmed:  # the present password is what is doubted (rule 32)
+        return refused(Refusal.ALARMED)
     try:
         with services.hasher.place(is_inside=True) as place:
             checked = _check(services, place, identity, current, new, source)
@@ -104,8 +107,6 @@ def _store(services: Services, identity: Identity, secret: str, change: _Change,
         row = services.sessions.store.lock(unit.connection, secret_digest(secret))
         if row is None or row.user_id != user_id or row.epoch != stored.epoch:
             return refused(Refusal.GONE)
-        if identity.withheld.is_alarmed:
-            return refused(Refusal.ALARMED)
         passwords.store(unit.connection, user_id, change.digest, unit.now)
         epoch, ended = revoke.everything_of(services, unit, user_id, but=row.public_id)
         proofs = renewed(identity.proofs, Proof("password", unit.now, KNOWS))
@@ -117,7 +118,10 @@ def _store(services: Services, identity: Identity, secret: str, change: _Change,
         unit.post(Letter("password_changed", user_id, facts={"browser": source.agent}))
         detail: dict[str, object] = {"sessions_ended": list(ended)}
         unit.record(Event("password.changed", actor, user_id, source, issued.public_id, detail=detail))
-        alarm.end_within(unit, actor, user_id, source)
+        if alarm.end_within(
+            unit, actor, user_id, source
+        ):  # who knew the password has logged in with browsers meanwhile
+            devices.forget_all(unit.connection, user_id)
         return issued
 
 
@@ -167,8 +171,8 @@ def _ask_for_proof(
     services: Services, identity: Identity, address: str, source: Source
 ) -> AddressAsked | Refused | str:
     with services.unit() as unit:
-        stored = users.find(unit.connection, identity.user_id, lock=True)
-        if stored is None or not stored.is_active:
+        stored = _find_inside(services, unit, identity)
+        if stored is None:
             return refused(Refusal.GONE)
         if stored.email == address and stored.is_email_verified:
             return address
@@ -179,10 +183,19 @@ def _ask_for_proof(
         return AddressAsked(address)
 
 
+def _find_inside(services: Services, unit: Unit, identity: Identity) -> UserRecord | None:
+    """Return the user, locked, as long as the session stands: what was asked for in an ended one moves no address."""
+    stored = users.find(unit.connection, identity.user_id, lock=True)
+    session = services.sessions.store.find_public(unit.connection, identity.session_id)
+    if stored is None or not stored.is_active or session is None or session.epoch != stored.epoch:
+        return None
+    return stored
+
+
 def _store_email(services: Services, identity: Identity, address: str | None, source: Source) -> Refused | str | None:
     with services.unit() as unit:
-        stored = users.find(unit.connection, identity.user_id, lock=True)
-        if stored is None or not stored.is_active:
+        stored = _find_inside(services, unit, identity)
+        if stored is None:
             return refused(Refusal.GONE)
         if stored.email == address:
             return address

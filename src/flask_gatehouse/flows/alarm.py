@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from .services import Unit
 
 
-def end_within(unit: Unit, actor: Actor, user_id: int, source: Source) -> None:
-    """Trust a locked user's password again, for flows that have just stored a new one; nothing where no alarm stands.
+def end_within(unit: Unit, actor: Actor, user_id: int, source: Source) -> bool:
+    """Trust a locked user's password again, for flows that have just stored a new one; False where no alarm stands.
 
     The caller has seen a mailed or an operator's link that was made after the alarm, for older ones died with the
     epoch; or a session with two factors, of which those that the alarm left are old.
     """
-    if users.end_alarm(unit.connection, user_id):
-        unit.record(Event("user.alarm_ended", actor, user_id, source))
+    if not users.end_alarm(unit.connection, user_id):
+        return False
+    unit.record(Event("user.alarm_ended", actor, user_id, source))
+    return True

@@ -39,12 +39,14 @@ class Raised:
         ended: how many sessions it ended.
         methods: second factors that were added within a day, and are gone.
         is_address_back: whether a change of the e-mail address within a day was undone.
+        is_mailed: whether a link to choose a new password would reach the user.
         is_new: False where it stood before: then nothing was done.
     """
 
     ended: int = 0
     methods: tuple[str, ...] = ()
     is_address_back: bool = False
+    is_mailed: bool = False
     is_new: bool = True
 
 
@@ -105,7 +107,9 @@ def _raise(services: Services, unit: Unit, stored: UserRecord, identity: Identit
     unit.post(Letter("alarm_raised", stored.id, facts={**facts, "has_lost_factors": bool(methods)}))
     detail = {"sessions_ended": list(ended), "methods": list(methods), "address_taken_back": is_address_back}
     unit.record(Event("user.alarm_raised", Actor.of(identity), stored.id, source, identity.session_id, detail=detail))
-    return Raised(len(ended), methods, is_address_back)
+    after = users.find(unit.connection, stored.id)
+    is_mailed = services.mailer.is_on and after is not None and after.is_email_verified
+    return Raised(len(ended), methods, is_address_back, is_mailed)
 
 
 def _forget_factors(services: Services, unit: Unit, user_id: int, since: Instant) -> tuple[str, ...]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 NEWEST_SESSIONS, NEWEST_EVENTS = 3, 5
 STANDS_ALREADY = "This was said already: nothing but an older second factor or a mailed link opens your account."
+ASK_HERE = "Now choose a new password: ask for a link here."
+ASK_OTHERS = "Now log in and prove an older second factor, or ask an administrator for a link."
 
 
 class CloseForm(forms.GatehouseForm):
@@ -115,7 +117,7 @@ def raise_alarm() -> ResponseReturnValue:
         return done(url_for("gatehouse.security"), ended=0)
     leave()
     flash(_told(outcome), "info")
-    target = url_for("gatehouse.forgot_password" if services().mailer.is_on else "gatehouse.login")
+    target = url_for("gatehouse.forgot_password" if outcome.is_mailed else "gatehouse.login")
     return done(target, ended=outcome.ended, removed=list(outcome.methods), is_address_back=outcome.is_address_back)
 
 
@@ -126,8 +128,7 @@ def _told(outcome: not_me.Raised) -> str:
         found.append("What was enrolled within a day is removed.")
     if outcome.is_address_back:
         found.append("The change of your e-mail address is undone.")
-    if services().mailer.is_on:
-        found.append("Now choose a new password: ask for a link here.")
+    found.append(ASK_HERE if outcome.is_mailed else ASK_OTHERS)
     return " ".join(found)
 
 
