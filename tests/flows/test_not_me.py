@@ -84,7 +84,7 @@ def two_factors(home: house.House, seed: str) -> str:
 # --- what it ends ---------------------------------------------------------------------------------------------
 
 
-def test_rule_32_v7_4_3_everything_of_the_user_ends_at_once_without_a_fresh_proof(home):
+def test_rule_32_v7_4_3_63b_4_5_1_everything_of_the_user_ends_at_once_without_a_fresh_proof(home):
     alice = home.proven()
     kept = [home.session(spare=devices.new(home.services.keys)).secret for _ in range(2)]
     bob = home.person("bob") and home.session("bob").secret
@@ -130,7 +130,7 @@ def test_rule_32_v7_5_1_from_then_on_the_password_alone_opens_nothing(home):
 # --- what is younger than a day ---------------------------------------------------------------------------------
 
 
-def test_rule_32_factors_of_the_last_day_are_disabled_and_older_ones_stay(home):
+def test_rule_32_63b_4_3_1_factors_of_the_last_day_are_disabled_and_older_ones_stay(home):
     alice = home.proven()
     seed = phones.enrol(home.services, alice)
     home.later(hours=24, seconds=1)
@@ -349,6 +349,19 @@ def test_who_was_ended_meanwhile_presses_nothing(home):
     house.end_all(home, identity.user_id)
     assert refusal(not_me.raise_alarm(home.services, identity, HERE)) is Refusal.GONE
     assert home.user(identity.user_id).alarm_at is None
+
+
+# --- the way there ------------------------------------------------------------------------------------------------
+
+NOTICES = ("new_browser", "password_changed", "email_asked", "email_changed", "factor_enrolled", "factor_removed")
+NOTICES += ("recovery_codes_made", "recovery_code_used")
+
+
+def test_63b_4_6_2_notices_lead_to_the_button_by_a_link_that_holds_no_secret(home):
+    for name in NOTICES:
+        written = home.services.writer.write(name, {"username": "alice", "when": "now", "browser": ""})
+        assert "http://localhost:5000/account/security#not-me" in written.text, name
+        assert '<a href="http://localhost:5000/account/security#not-me">' in written.html, name
 
 
 # --- at the same moment ------------------------------------------------------------------------------------------
