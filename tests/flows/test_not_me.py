@@ -353,8 +353,10 @@ def test_who_was_ended_meanwhile_presses_nothing(home):
 
 # --- the way there ------------------------------------------------------------------------------------------------
 
-NOTICES = ("new_browser", "password_changed", "email_asked", "email_changed", "factor_enrolled", "factor_removed")
-NOTICES += ("recovery_codes_made", "recovery_code_used")
+NOTICES = (
+    *("new_browser", "password_changed", "email_asked", "email_changed", "factor_enrolled", "factor_removed"),
+    *("recovery_codes_made", "recovery_code_used"),
+)
 
 
 def test_63b_4_6_2_notices_lead_to_the_button_by_a_link_that_holds_no_secret(home):

@@ -132,7 +132,7 @@ def reset_factors(services: Services, act: Act, user_id: int) -> UserRecord | Re
     """
 
     def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
-        forgotten = _forget_factors(services, unit, user_id)
+        forgotten = closing.forget_factors(services, unit, user_id)
         if not forgotten:
             return refused_value("factor", NO_FACTOR)
         _, ended = revoke.everything_of(services, unit, user_id)
@@ -162,11 +162,6 @@ def demand_factor(services: Services, act: Act, user_id: int, *, is_demanded: bo
     return _on_user(services, act, user_id, change, needs_reason=True)
 
 
-def _forget_factors(services: Services, unit: Unit, user_id: int) -> list[str]:
-    """Forget what the user has enrolled, and return the methods."""
-    return [factor.method for factor in services.factors if factor.forget(unit.connection, user_id)]
-
-
 def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     """Close a user for good: name and address are erased, password, second factors, roles and sessions removed.
 
@@ -174,9 +169,9 @@ def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     """
 
     def change(unit: Unit, act: Act, target: UserRecord) -> Refused | None:
-        ended = closing.close_within(services, unit, target)
-        if isinstance(ended, Refused):
-            return ended
+        if closing.is_last_admin(services, unit, user_id):
+            return refused(Refusal.LAST_ADMIN)
+        ended = closing.erase(services, unit, target)
         acts.record(unit, act, "user.closed", user_id, sessions_ended=list(ended))
         return None
 

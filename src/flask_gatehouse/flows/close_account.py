@@ -41,9 +41,9 @@ def close(services: Services, identity: Identity, name: str, source: Source) -> 
             return refused(Refusal.FORBIDDEN)
         if users.name_key(name) != stored.username.lower():
             return refused_value("username", OTHER_NAME)
-        ended = closing.close_within(services, unit, stored)
-        if isinstance(ended, Refused):
-            return ended
+        if closing.is_last_admin(services, unit, user_id):
+            return refused(Refusal.LAST_ADMIN)
+        ended = closing.erase(services, unit, stored)
         detail = {"sessions_ended": list(ended), "by_themselves": True}
         unit.record(Event("user.closed", Actor(user_id, identity.username), user_id, source, detail=detail))
         return len(ended)

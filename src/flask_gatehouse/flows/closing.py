@@ -1,16 +1,14 @@
-"""How a user is closed for good, whoever closes them: an administrator, a command, or they themselves."""
+"""What closing a user erases, whoever closes them. Called by other flows."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask_gatehouse.domain import passwords, users
+from flask_gatehouse.domain import mail, passwords, users
 from flask_gatehouse.domain.factors import passkey_rows
-from flask_gatehouse.domain.mail import CLOSED as CLOSED_LETTER
 from flask_gatehouse.domain.mail import Letter
 
 from . import revoke
-from .outcomes import Refusal, Refused, refused
 
 if TYPE_CHECKING:
     from flask_gatehouse.domain.users import UserRecord
@@ -23,22 +21,28 @@ def is_last_admin(services: Services, unit: Unit, user_id: int) -> bool:
     return services.roles.lasting_admins(unit.connection, unit.now) == {user_id}
 
 
-def close_within(services: Services, unit: Unit, target: UserRecord) -> tuple[str, ...] | Refused:
-    """Erase name and address, remove password, second factors and roles, end all sessions; return those that ended.
+def erase(services: Services, unit: Unit, target: UserRecord) -> tuple[str, ...]:
+    """Close a locked user: name and address are erased, password, factors, roles, sessions and links removed.
 
-    The caller holds the guard row, then the user's (rule 24), and records it. The owner hears of it by mail.
+    The verified address of before hears of it.
+
+    Returns:
+        The public ids of the sessions that ended.
     """
-    if is_last_admin(services, unit, target.id):
-        return refused(Refusal.LAST_ADMIN)
-    _, ended = revoke.everything_of(services, unit, target.id)
-    passwords.forget(unit.connection, target.id)
-    for factor in services.factors:
-        factor.forget(unit.connection, target.id)
-    passkey_rows.forget_all(unit.connection, target.id)  # their names go, whether or not the feature is on now
-    services.throttle.unlock(unit.connection, target.id)
-    for held in services.roles.grants_of(unit.connection, target.id, 0):
-        services.roles.drop_grant(unit.connection, target.id, held.role)
+    user_id = target.id
+    _, ended = revoke.everything_of(services, unit, user_id)
+    passwords.forget(unit.connection, user_id)
+    forget_factors(services, unit, user_id)
+    passkey_rows.forget_all(unit.connection, user_id)  # their names go, whether or not the feature is on now
+    services.throttle.unlock(unit.connection, user_id)
+    for held in services.roles.grants_of(unit.connection, user_id, 0):
+        services.roles.drop_grant(unit.connection, user_id, held.role)
     if target.is_email_verified:
-        unit.post(Letter(CLOSED_LETTER, target.id, target.email, {"name": target.username}))
+        unit.post(Letter(mail.CLOSED, user_id, target.email, {"name": target.username}))
     users.close(unit.connection, target)
     return ended
+
+
+def forget_factors(services: Services, unit: Unit, user_id: int) -> list[str]:
+    """Forget what the user has enrolled, and return the methods."""
+    return [factor.method for factor in services.factors if factor.forget(unit.connection, user_id)]
