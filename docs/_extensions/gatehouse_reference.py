@@ -105,6 +105,7 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
             "*.email",
             "*.email_key",
             "*.second_email",
+            "*.email_before",
             "*.address",
             "*.agent",
             "*.actor",
@@ -127,6 +128,7 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
         | {"*.count", "*.total", "*.ends_at", "*.blocked_until", "*.refunded_until", "*.hash", "*.mac"}
         | {"*.judging", "*.refused", "*.purge_at"}
         | {"*.aal", "*.sealed", "*.last_step", "*.slot", "*.used_at", "*.wrong", "*.must_verify"}
+        | {"*.alarm_at", "*.email_at"}
         | {"*.credential_id", "*.public_key", "*.sign_count", "*.handle", "*.can_be_backed_up", "*.is_backed_up"}
     ),
     "plain": frozenset(

@@ -24,6 +24,7 @@ OWN_PAGES = (
         "/account/password",
         "/account/security",
         "/account/security/passkeys",
+        "/account/close",
         "/account/sessions",
         "/account/activity",
         "/reauthenticate",
@@ -85,6 +86,23 @@ def change_a_role(demo, page):
     must_be_fit(page)
 
 
+def end_everything(demo, page, name):
+    """Say by keyboard that it was somebody else, and meet what the password alone opens afterwards."""
+    page.goto(f"{demo.url}/account/security#not-me")
+    page.locator("summary", has_text="This wasn't me").focus()
+    page.keyboard.press("Enter")
+    must_be_fit(page)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("1 session has ended.")
+    must_be_fit(page)
+    demo.log_in(page, name)
+    expect(page.get_by_role("heading", name="Your account is on alarm")).to_be_visible()
+    must_be_fit(page)
+    page.goto(f"{demo.url}/protected")
+    expect(page.get_by_role("heading", name="Your account is on alarm")).to_be_visible()
+
+
 @pytest.mark.parametrize("look", LOOKS)
 def test_no_page_has_an_axe_violation_or_scrolls_sideways(demo, open_page, look):
     page = open_page(**LOOKS[look])
@@ -130,6 +148,10 @@ def test_no_page_has_an_axe_violation_or_scrolls_sideways(demo, open_page, look)
     page.goto(f"{demo.url}/admin/audit?kind=logout")
     page.get_by_role("button", name="Verify").click()
     expect(page.get_by_role("status")).to_contain_text("The chain agrees:")
+    must_be_fit(page)
+    end_everything(demo, other, "b" * 80)
+    page.goto(f"{demo.url}/admin/users/2")
+    expect(page.get_by_text("On alarm since")).to_be_visible()
     must_be_fit(page)
     demo.let_proofs_age(timedelta(minutes=5))
     for path in ("/account", "/account/sessions", "/admin/users/2", "/admin/sessions", "/admin/audit"):

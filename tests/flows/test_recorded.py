@@ -11,7 +11,18 @@ import sqlalchemy as sa
 
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.sessions import Issued
-from flask_gatehouse.flows import account, administer, edit_roles, login, register, reset_password, revoke, step_up
+from flask_gatehouse.flows import (
+    account,
+    administer,
+    close_account,
+    edit_roles,
+    login,
+    not_me,
+    register,
+    reset_password,
+    revoke,
+    step_up,
+)
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError, NameTaken
 from flask_gatehouse.kernel.identity import APP, CLI
@@ -77,6 +88,11 @@ def deeds(home: house.House, on: Stage) -> dict[str, tuple[Callable[[], object],
         ),
         "end one": (lambda: revoke.one(services, identity, on["other"], HERE), ["session.ended"]),
         "end others": (lambda: revoke.others(services, identity, HERE), ["session.ended"]),
+        "say that it was somebody else": (
+            lambda: not_me.raise_alarm(services, identity, HERE),
+            ["user.alarm_raised"],
+        ),
+        "close it": (lambda: close_account.close(services, identity, "alice", HERE), ["user.closed"]),
         "end all": (lambda: revoke.all_own(services, identity, HERE), ["session.ended"]),
         "end by command": (lambda: revoke.by_public_id(services, CLI, on["other"], "why"), ["session.ended"]),
         "make a link": (lambda: reset_password.make_link(services, CLI, "alice"), ["password.reset_link"]),
@@ -114,6 +130,8 @@ NAMES = [
     "change the address",
     "end one",
     "end others",
+    "say that it was somebody else",
+    "close it",
     "end all",
     "end by command",
     "make a link",

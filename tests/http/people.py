@@ -61,7 +61,7 @@ class CodeFactor:
         del connection, user_id
         return Proof(self.method, now, self.kind) if answer == CODE else None
 
-    def forget(self, connection: sa.Connection, user_id: int) -> bool:
+    def forget(self, connection: sa.Connection, user_id: int, since: Instant = 0) -> bool:
         """Let the user owe it no longer."""
         del connection
         was_held = user_id in self.holders

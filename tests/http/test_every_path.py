@@ -11,10 +11,10 @@ from flask import request
 
 from flask_gatehouse import current_user, login_user, public
 from flask_gatehouse.domain import users
-from flask_gatehouse.flows import administer, reset_password, seeds
+from flask_gatehouse.flows import administer, not_me, reset_password, seeds
 from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.kernel import schema
-from flask_gatehouse.kernel.identity import CLI
+from flask_gatehouse.kernel.identity import CLI, Source
 from tests.docs import pages
 from tests.http.people import StillClock
 from tests.support.authenticator import Authenticator
@@ -156,7 +156,16 @@ def demand_enrolled(home):
     demand(home)
 
 
-SHUT = {one.__name__: one for one in (nothing, delay, disable, suspend, close, mark, demand, demand_enrolled)}
+def alarm(home):
+    """Let alice say that it was not her, past her sessions: what she has enrolled is younger than a day."""
+    with home.held.unit() as unit:
+        epoch = users.bump_epoch(unit.connection, 1)
+        mine = home.held.sessions.issue(unit.connection, 1, epoch, unit.now, source=Source(), proofs=())
+    found = home.held.sessions.load(mine.secret, None, home.clock.now())
+    assert not_me.raise_alarm(home.held, found.identity, Source())
+
+
+SHUT = {one.__name__: one for one in (nothing, delay, disable, suspend, close, mark, demand, demand_enrolled, alarm)}
 
 
 # --- paths -------------------------------------------------------------------------------------------------
@@ -316,30 +325,30 @@ def by_confirmed_address(home):
 
 
 # A link and a temporary password lift a delay and enable a disabled password: that is what they are handed out for.
-IN, OUT, PENDING, ENROL, PROVE = "in", "out", "pending", "enrol", "prove"
+IN, OUT, PENDING, ENROL, PROVE, ALARM = "in", "out", "pending", "enrol", "prove", "alarm"
 TABLE = {
-    #                       nothing delay disable suspend close mark demand demand_enrolled
-    by_page: (IN, OUT, OUT, OUT, OUT, OUT, ENROL, PENDING),
-    by_program: (IN, OUT, OUT, OUT, OUT, OUT, ENROL, PENDING),
-    by_known_browser: (IN, IN, IN, OUT, OUT, OUT, ENROL, PENDING),
-    by_host: (IN, IN, IN, OUT, OUT, IN, ENROL, PENDING),
-    by_live_session: (IN, IN, IN, OUT, OUT, OUT, ENROL, PROVE),
-    by_link: (IN, IN, IN, OUT, OUT, OUT, ENROL, PENDING),
-    by_temporary_password: (IN, IN, IN, OUT, OUT, IN, ENROL, PENDING),
-    by_code: (IN, OUT, OUT, OUT, OUT, OUT, ENROL, IN),
-    by_code_asked_before: (IN, IN, IN, OUT, OUT, OUT, IN, IN),
-    by_recovery_code: (IN, OUT, OUT, OUT, OUT, OUT, ENROL, IN),
-    by_step_up: (IN, IN, IN, OUT, OUT, OUT, ENROL, PROVE),
-    by_new_password: (IN, IN, IN, OUT, OUT, OUT, ENROL, PROVE),
-    by_passkey: (IN, IN, IN, OUT, OUT, IN, IN, IN),
-    by_touched_passkey: (OUT, OUT, OUT, OUT, OUT, OUT, OUT, OUT),
-    by_passkey_after_password: (IN, OUT, OUT, OUT, OUT, OUT, IN, IN),
-    by_passkey_again: (IN, IN, IN, OUT, OUT, OUT, IN, IN),
-    by_enrolling_a_passkey: (IN, IN, IN, OUT, OUT, OUT, IN, PROVE),
-    by_removing_a_passkey: (IN, IN, IN, OUT, OUT, OUT, ENROL, PROVE),
-    by_forgotten_password: (IN, IN, IN, OUT, OUT, IN, ENROL, PENDING),
-    by_mailed_link_alone: (OUT, OUT, OUT, OUT, OUT, OUT, OUT, OUT),
-    by_confirmed_address: (OUT, OUT, OUT, OUT, OUT, OUT, OUT, OUT),
+    #                       nothing delay disable suspend close mark demand demand_enrolled alarm
+    by_page: (IN, OUT, OUT, OUT, OUT, OUT, ENROL, PENDING, ALARM),
+    by_program: (IN, OUT, OUT, OUT, OUT, OUT, ENROL, PENDING, ALARM),
+    by_known_browser: (IN, IN, IN, OUT, OUT, OUT, ENROL, PENDING, ALARM),
+    by_host: (IN, IN, IN, OUT, OUT, IN, ENROL, PENDING, ALARM),
+    by_live_session: (IN, IN, IN, OUT, OUT, OUT, ENROL, PROVE, OUT),
+    by_link: (IN, IN, IN, OUT, OUT, OUT, ENROL, PENDING, OUT),
+    by_temporary_password: (IN, IN, IN, OUT, OUT, IN, ENROL, PENDING, IN),
+    by_code: (IN, OUT, OUT, OUT, OUT, OUT, ENROL, IN, ALARM),
+    by_code_asked_before: (IN, IN, IN, OUT, OUT, OUT, IN, IN, OUT),
+    by_recovery_code: (IN, OUT, OUT, OUT, OUT, OUT, ENROL, IN, ALARM),
+    by_step_up: (IN, IN, IN, OUT, OUT, OUT, ENROL, PROVE, OUT),
+    by_new_password: (IN, IN, IN, OUT, OUT, OUT, ENROL, PROVE, OUT),
+    by_passkey: (IN, IN, IN, OUT, OUT, IN, IN, IN, OUT),
+    by_touched_passkey: (OUT, OUT, OUT, OUT, OUT, OUT, OUT, OUT, OUT),
+    by_passkey_after_password: (IN, OUT, OUT, OUT, OUT, OUT, IN, IN, ALARM),
+    by_passkey_again: (IN, IN, IN, OUT, OUT, OUT, IN, IN, OUT),
+    by_enrolling_a_passkey: (IN, IN, IN, OUT, OUT, OUT, IN, PROVE, OUT),
+    by_removing_a_passkey: (IN, IN, IN, OUT, OUT, OUT, ENROL, PROVE, OUT),
+    by_forgotten_password: (IN, IN, IN, OUT, OUT, IN, ENROL, PENDING, IN),
+    by_mailed_link_alone: (OUT, OUT, OUT, OUT, OUT, OUT, OUT, OUT, OUT),
+    by_confirmed_address: (OUT, OUT, OUT, OUT, OUT, OUT, OUT, OUT, OUT),
 }
 WITH_PASSKEY = {by_passkey, by_touched_passkey, by_passkey_after_password, by_passkey_again, by_removing_a_passkey}
 CASES = [
@@ -355,7 +364,7 @@ def outcome(client) -> str:
     if answer.status_code == 200:
         return IN
     if answer.location.startswith("/account/security"):
-        return ENROL
+        return ALARM if "is on alarm" in client.get(answer.location).get_data(as_text=True) else ENROL
     if answer.location.startswith("/reauthenticate"):
         return PROVE
     return PENDING if client.get("/login/factor").status_code == 200 and _is_answerable(client) else OUT

@@ -304,7 +304,7 @@ class Parrot:
         self.is_burnt = True
         return Proof(self.method, now, self.kind)
 
-    def forget(self, connection, user_id):
+    def forget(self, connection, user_id, since=0):
         return False
 
 

@@ -26,6 +26,7 @@ OWN_PAGES = (
     "/account",
     "/account/password",
     "/account/security",
+    "/account/close",
     "/account/sessions",
     "/account/activity",
     "/reauthenticate",

@@ -277,7 +277,7 @@ class PaperCodes:
         burnt = connection.execute(sa.update(self.table).where(*mine).values(code=f"used {answer}"))
         return Proof(self.method, now, self.kind) if answer and burnt.rowcount == 1 else None
 
-    def forget(self, connection: sa.Connection, user_id: int) -> bool:
+    def forget(self, connection: sa.Connection, user_id: int, since: Instant = 0) -> bool:
         """Take the paper away."""
         if not self.enrolled(connection, user_id):
             return False

@@ -129,7 +129,7 @@ def show(services: Services, name: str, *, as_json: bool) -> None:
         ]
         more: dict[str, object] = {"has_password": has_password, "temporary_password_until": temporary_until}
         more |= {"password_compromised_at": compromised_at, "second_email": user.second_email}
-        more |= {"grants": held, "factors": factors}
+        more |= {"grants": held, "factors": factors, "alarm_since": when(user.alarm_at)}
         names = [grant.role for grant in grants]
         print_json(_facts(user, names) | more | {"sessions": [as_dict(session) for session in sessions]})
         return
@@ -139,6 +139,7 @@ def show(services: Services, name: str, *, as_json: bool) -> None:
     words = _password_words(temporary_until, compromised_at, has_password=has_password)
     facts = [*shown.items(), ("password", words), ("second e-mail", user.second_email or "none")]
     facts.append(("second factors", factors or "none"))
+    facts += [("on alarm since", when(user.alarm_at))] if user.alarm_at is not None else []
     print_facts([*facts, ("sessions", [session.row.public_id for session in sessions] or "none")])
 
 

@@ -235,9 +235,15 @@ def _is_withheld(identity: Identity, requirement: Requirement) -> bool:
     """Tell whether what is asked for is held, and counts only once two factors have been proven."""
     if identity.withheld is NOTHING:
         return False
-    if identity.withheld.is_all and not requirement.is_for_proving:
+    if identity.withheld.is_all and not _is_open_to_who_owes(identity, requirement):
         return True
     return _missing_right(identity, requirement) is not None
+
+
+def _is_open_to_who_owes(identity: Identity, requirement: Requirement) -> bool:
+    """Tell whether a page is open to who owes a factor; while an alarm stands, only where none is enrolled."""
+    asks_proof = requirement.is_fresh or requirement.within is not None
+    return requirement.is_for_proving and not (asks_proof and identity.withheld.is_alarmed)
 
 
 def _missing_right(identity: Identity, requirement: Requirement) -> Decision | None:

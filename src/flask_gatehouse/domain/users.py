@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import and_, case, exists, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from flask_gatehouse.kernel.errors import InvalidEmail, InvalidName
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 NAME_MIN, NAME_MAX, EMAIL_MAX = 3, 80, 254
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_.-]{3,80}")
+SETTLED_AFTER = 24 * 60 * 60 * 1_000_000
+"""What was added less than a day before an alarm counts for nothing (rule 32)."""
 _SEARCH = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 _LABEL = r"(?!-)[A-Za-z0-9-]+(?<!-)"
 _EMAIL = re.compile(rf"(?!.*=\?)[^\s@\x00-\x1f\x7f<>,;:\"()\[\]\\]{{1,64}}@(?=.{{1,189}}\Z)(?:{_LABEL}\.)*{_LABEL}")
@@ -40,6 +42,10 @@ class UserRecord:
         email_key: the address by which it is unique, once it is verified; None before.
         must_verify: whether there is no login before the address is verified.
         second_email: another verified address, which gets what the first one gets and logs nobody in.
+        second_email_at: when that was last changed; None: it never was.
+        alarm_at: since when the user's "this wasn't me" stands; None: nothing was said.
+        email_at: when the address was last changed or verified; None: it never was since the user was made.
+        email_before: the verified address of before that change.
     """
 
     id: int
@@ -52,11 +58,22 @@ class UserRecord:
     email_key: str | None = None
     must_verify: bool = False
     second_email: str | None = None
+    second_email_at: Instant | None = None
+    alarm_at: Instant | None = None
+    email_at: Instant | None = None
+    email_before: str | None = None
 
     @property
     def is_email_verified(self) -> bool:
         """Whether the address was proven to be the user's: mail goes to no other (NIST SP 800-63B 4.2.1.2)."""
         return self.email_key is not None
+
+    def has_address_since(self, since: Instant) -> bool:
+        """Tell whether mail would reach the user after an alarm that doubts what became of the address since then."""
+        if self.second_email is not None and (self.second_email_at or 0) < since:
+            return True
+        is_settled = self.email_at is None or self.email_at < since or self.created_at >= since
+        return self.email_before is not None if not is_settled else self.is_email_verified
 
     @property
     def verified_addresses(self) -> tuple[str, ...]:
@@ -72,7 +89,8 @@ class UserRecord:
 
 _COLUMNS = (
     *(user.c.id, user.c.username, user.c.email, user.c.state, user.c.epoch, user.c.created_at, user.c.aal),
-    *(user.c.email_key, user.c.must_verify, user.c.second_email),
+    *(user.c.email_key, user.c.must_verify, user.c.second_email, user.c.second_email_at),
+    *(user.c.alarm_at, user.c.email_at, user.c.email_before),
 )
 
 
@@ -212,30 +230,87 @@ def bump_epoch(connection: Connection, user_id: int) -> int:
     return int(connection.execute(statement).scalar_one())
 
 
-def set_email(connection: Connection, user_id: int, email: str | None) -> None:
-    """Store the address, unverified."""
-    connection.execute(update(user).where(user.c.id == user_id).values(email=email, email_key=None))
+def set_email(connection: Connection, user_id: int, email: str | None, now: Instant = 0) -> None:
+    """Store the address, unverified; the verified one of before is kept in mind, for an alarm.
+
+    Args:
+        connection: where to write.
+        user_id: whose.
+        email: None for none.
+        now: the present instant; 0: longer ago than an alarm asks about.
+    """
+    values = {"email": email, "email_key": None, **_kept_in_mind(now)}
+    connection.execute(update(user).where(user.c.id == user_id).values(**values))
 
 
-def verify_email(connection: Connection, user_id: int, email: str) -> bool:
-    """Store the address as the user's own; False where it is another's already."""
+def verify_email(connection: Connection, user_id: int, email: str, now: Instant = 0) -> bool:
+    """Store the address as the user's own, as `set_email`; False where it is another's already."""
+    values = {"email": email, "email_key": email_key(email), "must_verify": False, **_kept_in_mind(now)}
+    return _store_address(connection, user_id, values)
+
+
+def _kept_in_mind(now: Instant) -> dict[str, Any]:
+    """Return what is stored of a change: of several within a day the address of before the first of them counts."""
+    is_settled = or_(user.c.email_at.is_(None), user.c.email_at <= now - SETTLED_AFTER, user.c.email_before.is_(None))
+    kept = case((and_(user.c.email_key.is_not(None), is_settled), user.c.email), else_=user.c.email_before)
+    return {"email_at": now, "email_before": kept}
+
+
+def _store_address(connection: Connection, user_id: int, values: dict[str, Any]) -> bool:
     try:
         with connection.begin_nested():
-            values = {"email": email, "email_key": email_key(email), "must_verify": False}
             connection.execute(update(user).where(user.c.id == user_id).values(**values))
     except IntegrityError:
         return False
     return True
 
 
-def set_second_email(connection: Connection, user_id: int, email: str | None) -> None:
+def set_second_email(connection: Connection, user_id: int, email: str | None, now: Instant) -> None:
     """Store another address that was proven to be the user's, or none."""
-    connection.execute(update(user).where(user.c.id == user_id).values(second_email=email))
+    values = {"second_email": email, "second_email_at": now}
+    connection.execute(update(user).where(user.c.id == user_id).values(**values))
 
 
 def is_same_address(email: str | None, other: str | None) -> bool:
     """Tell whether two addresses are one, upper and lower case aside."""
     return email is not None and other is not None and email_key(email) == email_key(other)
+
+
+def take_back_email(connection: Connection, target: UserRecord, since: Instant) -> bool:
+    """Undo what became of a locked user's addresses since then; True where something did.
+
+    The verified address of before is the user's again. Without one, or where it is somebody else's by now, the present
+    one counts as unverified: no mail goes there. The first address of a user as young as that stays. A second address
+    that was added goes; one that was removed does not come back.
+    """
+    has_second = target.second_email is not None and (target.second_email_at or 0) >= since
+    if has_second:
+        set_second_email(connection, target.id, None, target.second_email_at or 0)
+    return _take_back_first(connection, target, since) or has_second
+
+
+def _take_back_first(connection: Connection, target: UserRecord, since: Instant) -> bool:
+    if target.email_at is None or target.email_at < since:
+        return False
+    if target.email_before is not None:
+        before = {"email": target.email_before, "email_key": email_key(target.email_before)}
+        if _store_address(connection, target.id, {**before, "email_at": None, "email_before": None}):
+            return True
+    elif target.created_at >= since or not target.is_email_verified:
+        return False
+    connection.execute(update(user).where(user.c.id == target.id).values(email_key=None))
+    return True
+
+
+def raise_alarm(connection: Connection, user_id: int, now: Instant) -> None:
+    """Note that a locked user has said "this wasn't me"."""
+    connection.execute(update(user).where(user.c.id == user_id).values(alarm_at=now))
+
+
+def end_alarm(connection: Connection, user_id: int) -> bool:
+    """Trust the user's password again; False where no alarm stood."""
+    standing = update(user).where(user.c.id == user_id, user.c.alarm_at.is_not(None))
+    return connection.execute(standing.values(alarm_at=None)).rowcount == 1
 
 
 def set_aal(connection: Connection, user_id: int, aal: int) -> None:
@@ -248,7 +323,7 @@ def close(connection: Connection, target: UserRecord) -> None:
     set_state(connection, target, CLOSED)
     gone = f"closed.{target.id}.{new_public_id()}"
     values = {"username": gone, "username_key": gone, "must_verify": False}
-    values |= {"email": None, "email_key": None, "second_email": None}
+    values |= {"email": None, "email_key": None, "second_email": None, "email_before": None}
     connection.execute(update(user).where(user.c.id == target.id).values(**values))
 
 

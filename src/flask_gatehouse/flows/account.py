@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from flask_gatehouse.domain import mail, passwords, throttle, tokens, users
+from flask_gatehouse.domain import devices, mail, passwords, throttle, tokens, users
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.errors import HashingBusyError, InvalidFieldError, WeakPassword
 from flask_gatehouse.kernel.identity import KNOWS, Actor, Identity, Proof, Source, renewed
 from flask_gatehouse.kernel.keys import secret_digest
 
-from . import revoke
+from . import alarm, revoke
 from .notices import notice
 from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field, refused_value
 from .stolen import STOLEN, is_stolen
@@ -42,6 +42,8 @@ def change_password(
         new: the new one, as typed.
         source: where the request comes from.
     """
+    if identity.withheld.is_alarmed:  # the present password is what is doubted (rule 32)
+        return refused(Refusal.ALARMED)
     try:
         with services.hasher.place(is_inside=True) as place:
             checked = _check(services, place, identity, current, new, source)
@@ -118,6 +120,10 @@ def _store(services: Services, identity: Identity, secret: str, change: _Change,
         unit.post(notice("password_changed", user_id, source))
         detail: dict[str, object] = {"sessions_ended": list(ended)}
         unit.record(Event("password.changed", actor, user_id, source, issued.public_id, detail=detail))
+        if alarm.end_within(
+            unit, actor, user_id, source
+        ):  # who knew the password has logged in with browsers meanwhile
+            devices.forget_all(unit.connection, user_id)
         return issued
 
 
@@ -170,8 +176,8 @@ def _ask_for_proof(
     services: Services, identity: Identity, address: str, source: Source
 ) -> AddressAsked | Refused | str:
     with services.unit() as unit:
-        stored = users.find(unit.connection, identity.user_id, lock=True)
-        if stored is None or not stored.is_active:
+        stored = _find_inside(services, unit, identity)
+        if stored is None:
             return refused(Refusal.GONE)
         if stored.email == address and stored.is_email_verified:
             return address
@@ -182,17 +188,26 @@ def _ask_for_proof(
         return AddressAsked(address)
 
 
+def _find_inside(services: Services, unit: Unit, identity: Identity) -> UserRecord | None:
+    """Return the user, locked, as long as the session stands: what was asked for in an ended one moves no address."""
+    stored = users.find(unit.connection, identity.user_id, lock=True)
+    session = services.sessions.store.find_public(unit.connection, identity.session_id)
+    if stored is None or not stored.is_active or session is None or session.epoch != stored.epoch:
+        return None
+    return stored
+
+
 def _store_email(services: Services, identity: Identity, address: str | None, source: Source) -> Refused | str | None:
     with services.unit() as unit:
-        stored = users.find(unit.connection, identity.user_id, lock=True)
-        if stored is None or not stored.is_active:
+        stored = _find_inside(services, unit, identity)
+        if stored is None:
             return refused(Refusal.GONE)
         if stored.email == address:
             return address
         if stored.is_email_verified:
             unit.post(notice("email_changed", stored.id, source, address=stored.email))
         unit.post(notice("email_changed", stored.id, source))  # to the second address, if there is one
-        users.set_email(unit.connection, identity.user_id, address)
+        users.set_email(unit.connection, identity.user_id, address, unit.now)
         tokens.drop_links(unit.connection, identity.user_id)
         mail.drop_links_of(unit.connection, identity.user_id)
         event = Event("user.email_changed", Actor.of(identity), identity.user_id, source, identity.session_id)
@@ -237,7 +252,7 @@ def change_second_email(
 def _remove_second(unit: Unit, identity: Identity, stored: UserRecord, source: Source) -> None:
     unit.post(notice("second_email_changed", stored.id, source, address=stored.second_email))
     unit.post(notice("second_email_changed", stored.id, source))
-    users.set_second_email(unit.connection, stored.id, None)
+    users.set_second_email(unit.connection, stored.id, None, unit.now)
     tokens.drop_links(unit.connection, stored.id)
     mail.drop_links_of(unit.connection, stored.id)
     unit.record(Event("user.second_email_changed", Actor.of(identity), stored.id, source, identity.session_id))

@@ -58,15 +58,11 @@ def _on_user(
         return target if refusal is None else refusal
 
 
-def _is_last_admin(services: Services, unit: Unit, user_id: int) -> bool:
-    return services.roles.lasting_admins(unit.connection, unit.now) == {user_id}
-
-
 def suspend(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     """Suspend a user: every session is refused at its next request. Needs a reason."""
 
     def change(unit: Unit, act: Act, target: UserRecord) -> Refused | None:
-        if _is_last_admin(services, unit, user_id):
+        if closing.is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
         if target.state != ACTIVE:
             return None
@@ -109,7 +105,7 @@ def mark_compromised(services: Services, act: Act, user_id: int) -> UserRecord |
     """
 
     def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
-        if _is_last_admin(services, unit, user_id):
+        if closing.is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
         stored = passwords.find_credential_of(unit.connection, user_id)
         if stored is None or stored.digest is None:
@@ -197,7 +193,7 @@ def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     """
 
     def change(unit: Unit, act: Act, target: UserRecord) -> Refused | None:
-        if _is_last_admin(services, unit, user_id):
+        if closing.is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
         ended = closing.erase(services, unit, target)
         acts.record(unit, act, "user.closed", user_id, sessions_ended=list(ended))
@@ -222,7 +218,7 @@ def grant(
             return refused_value("until", "The end of a grant lies in the future.")
         if _outlasts_actor(services, unit, act, key, until_at):
             return refused_value("until", "Your own right to this role ends sooner: name an earlier end.")
-        if key == ADMIN and until_at is not None and _is_last_admin(services, unit, user_id):
+        if key == ADMIN and until_at is not None and closing.is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
         if not act.reason and _shortens(services, unit, user_id, key, until_at):
             return refused_value("reason", "This takes away from a grant: give a reason, it is recorded.")
@@ -241,7 +237,7 @@ def withdraw(services: Services, act: Act, user_id: int, role: str) -> UserRecor
         key = role.casefold()  # which may be gone from the code: what remains of it must go too
         if not acts.rights_of(services, unit, act).may_hand_on(services.roles.rights_of_role(unit.connection, key)):
             return refused(Refusal.FORBIDDEN)
-        if key == ADMIN and _is_last_admin(services, unit, user_id):
+        if key == ADMIN and closing.is_last_admin(services, unit, user_id):
             return refused(Refusal.LAST_ADMIN)
         if not services.roles.drop_grant(unit.connection, user_id, key):
             known = _usable_role(services, unit, act, role)

@@ -1,12 +1,13 @@
-"""What closing a user erases, and who is closed by time. Called by other flows."""
+"""What closing a user erases, whoever closes them, and who is closed by time. Called by other flows."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask_gatehouse.domain import passwords, users
+from flask_gatehouse.domain import mail, passwords, users
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.factors import passkey_rows
+from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.kernel.identity import SYSTEM
 
 from . import revoke
@@ -21,8 +22,15 @@ UNCONFIRMED_MICROS = 7 * 24 * 60 * 60 * 1_000_000
 BATCH = 100
 
 
+def is_last_admin(services: Services, unit: Unit, user_id: int) -> bool:
+    """Tell whether nobody else is an administrator who can log in, without end; the caller holds the guard row."""
+    return services.roles.lasting_admins(unit.connection, unit.now) == {user_id}
+
+
 def erase(services: Services, unit: Unit, target: UserRecord) -> tuple[str, ...]:
     """Close a locked user: name and address are erased, password, factors, roles, sessions and links removed.
+
+    The verified addresses of before hear of it.
 
     Returns:
         The public ids of the sessions that ended.
@@ -35,6 +43,8 @@ def erase(services: Services, unit: Unit, target: UserRecord) -> tuple[str, ...]
     services.throttle.unlock(unit.connection, user_id)
     for held in services.roles.grants_of(unit.connection, user_id, 0):
         services.roles.drop_grant(unit.connection, user_id, held.role)
+    for address in target.verified_addresses:
+        unit.post(Letter(mail.CLOSED, user_id, address, {"name": target.username}))
     users.close(unit.connection, target)
     return ended
 

@@ -48,6 +48,8 @@ def hold(services: Services, unit: Unit, identity: Identity, secret: str) -> Hel
         return refused(Refusal.GONE)
     if row.user_id != identity.user_id or row.epoch != stored.epoch:
         return refused(Refusal.GONE)
+    if identity.withheld.is_alarmed:  # the password alone enrols nothing (rule 32)
+        return refused(Refusal.ALARMED)
     return Held(row, stored.epoch)
 
 

@@ -25,6 +25,7 @@ class Refusal(Enum):
     FORBIDDEN = "not allowed"
     NOT_FOUND = "there is no such thing"
     GONE = "the link or session has ended"
+    ALARMED = "the account is on alarm"
     SELF = "nobody acts on themselves"
     LAST_ADMIN = "the last administrator stays"
 
@@ -37,6 +38,8 @@ _TEXTS = {
     Refusal.FORBIDDEN: "You are not allowed to do this: it needs all the permissions of the role or user concerned.",
     Refusal.NOT_FOUND: "There is no such user, role or session.",
     Refusal.GONE: "Your session has ended meanwhile. Log in again.",
+    Refusal.ALARMED: "“This wasn't me” was pressed for this account: prove an older second factor, or choose a new "
+    "password by a mailed link.",
     Refusal.SELF: "Nobody can do this to themselves: ask another administrator.",
     Refusal.LAST_ADMIN: "This is the last administrator who can log in: grant the role to another user first.",
 }

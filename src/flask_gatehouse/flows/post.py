@@ -178,6 +178,8 @@ def _record(unit: Unit, waiting: Waiting, why: str, *, is_given_up: bool) -> Non
 
 def _prepared(services: Services, unit: Unit, owner: UserRecord | None, waiting: Waiting) -> _Ready | None:
     """Make the link of a mail, or return None where it is not to be sent any more."""
+    if owner is not None and waiting.template == mail.CLOSED and not waiting.is_late(unit.now):
+        return _Ready(waiting, waiting.template, str(waiting.facts.get("name", "")))  # the row has no name any more
     if owner is None or not owner.is_active:
         return None
     if waiting.is_late(unit.now):

@@ -15,7 +15,7 @@ from flask_gatehouse.kernel.errors import HashingBusyError, InvalidFieldError
 from flask_gatehouse.kernel.identity import Actor, Source
 from flask_gatehouse.kernel.keys import secret_digest
 
-from . import revoke
+from . import alarm, revoke
 from .notices import notice
 from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field, refused_value
 from .stolen import STOLEN, is_stolen
@@ -153,7 +153,9 @@ def _store(services: Services, unit: Unit, chosen: _Chosen, source: Source, show
     services.throttle.unlock_password(unit.connection, user_id)
     unit.post(notice("password_changed", user_id, source))
     detail: dict[str, object] = {"sessions_ended": list(ended)}
-    unit.record(Event("password.reset", Actor(user_id, stored.username), user_id, source, detail=detail))
+    actor = Actor(user_id, stored.username)
+    unit.record(Event("password.reset", actor, user_id, source, detail=detail))
+    alarm.end_within(unit, actor, user_id, source)
     return user_id
 
 

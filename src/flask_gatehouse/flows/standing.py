@@ -38,6 +38,7 @@ class Hindrance(Enum):
     TEMPORARY = "the password is a temporary one"
     TEMPORARY_ENDED = "the temporary password has run out"
     DISABLED = "the password is disabled after too many wrong ones"
+    ALARMED = "the user has said that it was not them"
     DELAYED = "in a delay after wrong passwords"
 
 
@@ -50,6 +51,7 @@ MENDS = {
     Hindrance.TEMPORARY: Mend.NOTHING,
     Hindrance.TEMPORARY_ENDED: Mend.RESET,
     Hindrance.DISABLED: Mend.UNLOCK,
+    Hindrance.ALARMED: Mend.RESET,
     Hindrance.DELAYED: Mend.UNLOCK,
 }
 
@@ -65,11 +67,13 @@ class Obstacle:
     Attributes:
         until_at: when it ends by itself; None: never.
         wrong: wrong passwords in a row that led to it.
+        since_at: since when, of an alarm.
     """
 
     hindrance: Hindrance
     until_at: Instant | None = None
     wrong: int = 0
+    since_at: Instant | None = None
 
     @property
     def name(self) -> str:
@@ -95,6 +99,7 @@ def obstacles_of(services: Services, connection: Connection, user: UserRecord, n
         return [Obstacle(Hindrance.CLOSED)]
     found = [Obstacle(Hindrance.SUSPENDED)] if user.state == SUSPENDED else []
     found += [Obstacle(Hindrance.UNVERIFIED)] if user.must_verify else []
+    found += [Obstacle(Hindrance.ALARMED, since_at=user.alarm_at)] if user.alarm_at is not None else []
     found += _of_password(passwords.find_credential_of(connection, user.id), now)
     return found + _of_throttle(services, connection, user.id, now)
 

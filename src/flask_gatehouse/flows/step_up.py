@@ -36,6 +36,8 @@ def prove(services: Services, identity: Identity, secret: str, password: str, so
         password: as typed.
         source: where the request comes from.
     """
+    if identity.withheld.is_alarmed:  # proves nothing new, and would use up the owner's count of wrong answers
+        return refused(Refusal.ALARMED)
     try:
         with services.hasher.place(is_inside=True) as place:
             checked = _check(services, place, identity, password, source)

@@ -60,12 +60,12 @@ def confirm(services: Services, secret: str, source: Source) -> int | Refused:
 
 def _store(unit: Unit, owner: UserRecord, address: str, source: Source) -> int | Refused:
     actor = Actor(owner.id, owner.username)
-    if not users.verify_email(unit.connection, owner.id, address):
+    if not users.verify_email(unit.connection, owner.id, address, unit.now):
         unit.record(Event("user.email_verified", actor, owner.id, source, outcome="refused"))
         return refused_value("email", TAKEN)
     unit.record(Event("user.email_verified", actor, owner.id, source))
     if users.is_same_address(owner.second_email, address):
-        users.set_second_email(unit.connection, owner.id, None)
+        users.set_second_email(unit.connection, owner.id, None, unit.now)
     if owner.email == address:
         return owner.id
     tokens.drop_links(unit.connection, owner.id)
@@ -82,7 +82,7 @@ def _store_second(unit: Unit, owner: UserRecord, address: str, source: Source) -
         return refused_value("second_email", FIRST)
     if owner.second_email is not None:
         unit.post(notice("second_email_changed", owner.id, source, address=owner.second_email))
-    users.set_second_email(unit.connection, owner.id, address)
+    users.set_second_email(unit.connection, owner.id, address, unit.now)
     tokens.drop_links(unit.connection, owner.id)
     mail.drop_links_of(unit.connection, owner.id)
     unit.post(notice("second_email_changed", owner.id, source))

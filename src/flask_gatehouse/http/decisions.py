@@ -56,7 +56,8 @@ def answer(decision: Decision) -> ResponseReturnValue:
         given = manager.needs_refresh()
         return respond.stale() if given is None else given
     if decision.reason in {Reason.STEP_UP, Reason.ENROL}:
-        return respond.enrol()
+        identity = here().identity
+        return respond.alarmed() if identity and identity.withheld.is_alarmed else respond.enrol()
     _record_denial(decision)
     explain = bool(current_app.debug) and is_direct_loopback(request.environ)
     return respond.forbidden(decision, explain=explain)

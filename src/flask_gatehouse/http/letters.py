@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 FOLDER = "gatehouse/mail"
 LETTER = f"{FOLDER}/letter.html"
+PAGES = {"not_me": ("security", "#not-me"), "forgot_password": ("forgot_password", "")}
+"""What mails lead to that holds no secret: opening it changes nothing."""
 IN_DEBUG = "http://localhost:5000"
 """Where links lead in debug and tests without `GATEHOUSE_ORIGINS`: what `flask run` serves. Never what a Host says."""
 
@@ -45,6 +47,7 @@ class Letters:
             facts: what it tells of.
         """
         told: dict[str, Any] = {"site": self._origin.partition("://")[2], "origin": self._origin, **facts}
+        told["pages"] = {name: self._url(page) + anchor for name, (page, anchor) in PAGES.items()}
         subject, _, text = self._template(f"{FOLDER}/{template}.txt").render(told).strip().partition("\n")
         subject, text = " ".join(subject.split()), f"{text.strip()}{self._closing}\n"
         told |= {"subject": subject, "paragraphs": text.strip().split("\n\n")}
@@ -60,6 +63,9 @@ class Letters:
             page: `reset_password` or `verify_email`.
             secret: the link's secret.
         """
+        return self._url(page, token=secret)
+
+    def _url(self, page: str, **values: str) -> str:
         scheme, _, host = self._origin.partition("://")
         urls = self._app.url_map.bind(host, script_name=self._root, url_scheme=scheme)
-        return urls.build(f"gatehouse.{page}", {"token": secret}, force_external=True)
+        return urls.build(f"gatehouse.{page}", values, force_external=True)

@@ -40,6 +40,7 @@ STATUS = {
     Refusal.BUSY: 503,
     Refusal.FIELD: 422,
     Refusal.FORBIDDEN: 403,
+    Refusal.ALARMED: 403,
     Refusal.SELF: 403,
     Refusal.LAST_ADMIN: 403,
     Refusal.NOT_FOUND: 404,
@@ -257,6 +258,14 @@ def enrol() -> Response:
     if wants_program():
         detail = "This needs a second factor, and none is enrolled."
         return problem(403, "enrol a second factor", kind="enrol", detail=detail)
+    return lead_to("gatehouse.security")
+
+
+def alarmed() -> Response:
+    """Answer a session that has shown the password alone while an alarm stands: lead to what helps."""
+    if wants_program():
+        refusal = refused_by(Refusal.ALARMED)
+        return problem(403, refusal.reason.value, kind="alarm", detail=refusal.text)
     return lead_to("gatehouse.security")
 
 

@@ -49,8 +49,11 @@ class Factor(Protocol):
     def verify(self, connection: Connection, user_id: int, answer: str, now: Instant) -> Proof | None:
         """Burn the answer and return the proof, or None. Runs inside the flow's transaction."""
 
-    def forget(self, connection: Connection, user_id: int) -> bool:
-        """Forget all that the user has of it; False when that was nothing. Runs inside the flow's transaction."""
+    def forget(self, connection: Connection, user_id: int, since: Instant = 0) -> bool:
+        """Forget what the user has enrolled of it since then; False when that was nothing.
+
+        Runs inside the flow's transaction. 0 means all; what does not know when it was enrolled goes in any case.
+        """
 
 
 class SealedFactor(Factor, Protocol):

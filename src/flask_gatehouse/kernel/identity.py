@@ -58,12 +58,14 @@ class Withheld(NamedTuple):
     Attributes:
         is_admin: whether the role `admin` is among the roles.
         is_all: whether a factor is demanded of the user, so that nothing counts but where one is enrolled or proven.
+        is_alarmed: whether that is because the user's "this wasn't me" stands: then none is enrolled either (rule 32).
     """
 
     roles: frozenset[str] = frozenset()
     permissions: frozenset[str] = frozenset()
     is_admin: bool = False
     is_all: bool = False
+    is_alarmed: bool = False
 
 
 NOTHING = Withheld()

@@ -73,6 +73,10 @@ user = Table(
     Column("email_key", String(254)),
     Column("must_verify", Boolean, nullable=False, default=False, server_default=false()),
     Column("second_email", String(254)),
+    Column("second_email_at", BigInteger),
+    Column("alarm_at", BigInteger),
+    Column("email_at", BigInteger),
+    Column("email_before", String(254)),
     Index("ix_gatehouse_user_email_key", "email_key", unique=True),
     Index(
         "ix_gatehouse_user_unconfirmed",

@@ -8,7 +8,18 @@ from flask import Blueprint
 
 from flask_gatehouse.kernel.clock import as_text
 
-from . import account, admin, admin_audit, admin_roles, admin_sessions, login, mailed, passkeys, second_factors
+from . import (
+    account,
+    admin,
+    admin_audit,
+    admin_roles,
+    admin_sessions,
+    login,
+    mailed,
+    passkeys,
+    second_factors,
+    security,
+)
 from .browsers import browser_name, known_browser
 from .shown import BIGGEST_ID, asks_factor
 
@@ -35,12 +46,13 @@ PAGES: tuple[tuple[str, str, RouteCallable], ...] = (
     ("/account/password", "password", account.change_password),
     ("/account/security/totp", "totp", second_factors.totp_page),
     ("/account/security/passkeys", "passkeys", passkeys.passkeys_page),
+    ("/account/close", "close", security.close),
 )
 """URL, endpoint, view: a form that is shown and sent."""
 
 SHOWN: tuple[tuple[str, str, RouteCallable], ...] = (
     ("/account", "account", account.profile),
-    ("/account/security", "security", second_factors.security),
+    ("/account/security", "security", security.security),
     ("/account/sessions", "sessions", account.list_sessions),
     ("/account/activity", "activity", account.activity),
 )
@@ -51,6 +63,7 @@ ACTIONS: tuple[tuple[str, str, RouteCallable], ...] = (
     ("/account", "change_email", account.change_email),
     ("/account/second-email", "change_second_email", account.change_second_email),
     ("/account/data", "data", account.take_data),
+    ("/account/security/not-me", "raise_alarm", security.raise_alarm),
     ("/account/security/totp/remove", "remove_totp", second_factors.remove_totp),
     (f"{PASSKEY}/rename", "rename_passkey", passkeys.rename_passkey),
     (f"{PASSKEY}/remove", "remove_passkey", passkeys.remove_passkey),

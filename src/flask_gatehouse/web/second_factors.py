@@ -1,4 +1,4 @@
-"""Pages of second factors: what protects the account, the authenticator app, recovery codes."""
+"""Pages of second factors: the authenticator app, recovery codes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import flash, request, url_for
 
-from flask_gatehouse.domain import passwords
-from flask_gatehouse.domain.factors import passkey_rows
-from flask_gatehouse.flows import ceremonies, enrol, factor_changes, seeds
+from flask_gatehouse.flows import enrol, factor_changes
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.http.context import here, services
 from flask_gatehouse.http.flask_login import renew
@@ -27,30 +25,6 @@ if TYPE_CHECKING:
 
 FACTOR_CHANGE = timedelta(minutes=5)
 """A change of factors asks for a proof of the last five minutes, however long `GATEHOUSE_FRESH` is."""
-
-
-@for_proving
-def security() -> ResponseReturnValue:
-    """Show what protects the account; who may come from a route that demands a second factor is told so."""
-    identity, held = present_identity(), services()
-    user_id = identity.user_id
-    totp, codes, keys = seeds.totp_of(held), seeds.codes_of(held), ceremonies.passkeys_of(held)
-    shown_apart = (totp, codes, keys)
-    with held.reading() as connection:
-        changed_at = passwords.find_changed_at(connection, user_id)
-        stored = passwords.find_credential_of(connection, user_id)
-        times = totp.times(connection, user_id) if totp else None
-        left = codes.left(connection, user_id) if codes else None
-        has_factor = seeds.has_factor(held, connection, user_id)
-        passkeys = passkey_rows.of_user(connection, user_id) if keys else None
-        others = [(one.method, one.enrolled(connection, user_id)) for one in held.factors if one not in shown_apart]
-    context: dict[str, Any] = {"changed_at": changed_at, "has_totp": totp is not None, "times": times, "left": left}
-    context |= {"others": others, "is_offered": bool(held.factors), "passkeys": passkeys}
-    is_owed = identity.withheld.is_all and not has_factor
-    is_demanded = bool(next_target("")) and not has_factor
-    context |= {"is_compromised": stored is not None and stored.compromised_at is not None}
-    context |= {"has_factor": has_factor, "is_owed": is_owed, "is_demanded": is_demanded}
-    return page("security.html", **context, next=next_target(""))
 
 
 def shown(offer: Offer | None) -> dict[str, Any]:

@@ -16,6 +16,8 @@ KINDS: Mapping[str, str] = {
     "user.demand_changed": "A second factor is demanded of a user from now on, or no longer.",
     "user.closed": "A user was closed for good; all sessions ended.",
     "user.expired": "A user who registered by mail and never confirmed the address was closed.",
+    "user.alarm_raised": "“This wasn't me” was pressed: all sessions ended, and what was younger than a day is undone.",
+    "user.alarm_ended": "The alarm of a user ended: the password was chosen anew by who proved something older.",
     "user.email_asked": "A user named an e-mail address that counts once it is confirmed.",
     "user.data_taken": "A user downloaded what is stored about them.",
     "user.email_changed": "The e-mail address was changed.",

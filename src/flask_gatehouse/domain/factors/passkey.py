@@ -99,9 +99,9 @@ class Passkeys:
         """Prove nothing: an answer without its challenge says nothing. See `check`."""
         return None
 
-    def forget(self, connection: Connection, user_id: int) -> bool:
-        """Forget all passkeys of the user; False when there were none."""
-        return passkey_rows.forget_all(connection, user_id) > 0
+    def forget(self, connection: Connection, user_id: int, since: Instant = 0) -> bool:
+        """Forget the passkeys that the user has enrolled since then; False when there were none."""
+        return passkey_rows.forget_all(connection, user_id, since) > 0
 
     # -- asking -------------------------------------------------------------------------------------------------
 

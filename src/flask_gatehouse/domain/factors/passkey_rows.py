@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import and_, delete, select, update
 
 from flask_gatehouse.kernel.keys import secret_digest
 from flask_gatehouse.kernel.schema import passkey, passkey_answer
@@ -193,9 +193,9 @@ def remove(connection: Connection, user_id: int, passkey_id: int) -> str | None:
     return name
 
 
-def forget_all(connection: Connection, user_id: int) -> int:
-    """Forget all passkeys of a user; return how many."""
-    mine = passkey.c.user_id == user_id
+def forget_all(connection: Connection, user_id: int, since: Instant = 0) -> int:
+    """Forget all passkeys that a user has enrolled since then; return how many."""
+    mine = and_(passkey.c.user_id == user_id, passkey.c.created_at >= since)
     locked = select(passkey.c.id).where(mine).order_by(passkey.c.id).with_for_update()
     connection.execute(locked).all()  # in the order of `some`: a rotation of keys and this do not wait in a ring
     return connection.execute(delete(passkey).where(mine)).rowcount

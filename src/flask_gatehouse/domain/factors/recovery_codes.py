@@ -83,9 +83,10 @@ class RecoveryCodes:
             connection.execute(statement.values(digest=secret_digest(code), created_at=now, used_at=None))
         return [_in_groups(f"{slot}{code}") for slot, code in made.items()]
 
-    def forget(self, connection: Connection, user_id: int) -> bool:
-        """Forget all codes, used ones too; False when there were none."""
-        return connection.execute(delete(recovery_code).where(recovery_code.c.user_id == user_id)).rowcount > 0
+    def forget(self, connection: Connection, user_id: int, since: Instant = 0) -> bool:
+        """Forget the codes that were made since then, used ones too; False when there were none."""
+        mine = delete(recovery_code).where(recovery_code.c.user_id == user_id, recovery_code.c.created_at >= since)
+        return connection.execute(mine).rowcount > 0
 
 
 def _new() -> str:

@@ -97,9 +97,10 @@ class Totp:
         statement = insert_into(connection, totp).values(user_id=user_id, **values)
         connection.execute(statement.on_conflict_do_update(index_elements=[totp.c.user_id], set_=values))
 
-    def forget(self, connection: Connection, user_id: int) -> bool:
-        """Forget the seed; False when there was none."""
-        return connection.execute(delete(totp).where(totp.c.user_id == user_id)).rowcount == 1
+    def forget(self, connection: Connection, user_id: int, since: Instant = 0) -> bool:
+        """Forget the seed if it was enrolled since then; False when there was none."""
+        mine = delete(totp).where(totp.c.user_id == user_id, totp.c.created_at >= since)
+        return connection.execute(mine).rowcount == 1
 
     def times(self, connection: Connection, user_id: int) -> tuple[Instant, Instant | None] | None:
         """Return when it was enrolled and last used, or None."""

@@ -58,6 +58,7 @@ BATCH = 100
 LINK_LIFE, NOTICE_LIFE = 24 * 60 * MINUTE, 72 * 60 * MINUTE
 """How long it is tried to hand a mail over: one that holds a link, any other."""
 RESET, VERIFY, VERIFY_SECOND = "reset_password", "verify_email", "verify_second"
+CLOSED = "account_closed"
 WITH_LINK = frozenset({RESET, VERIFY, VERIFY_SECOND})
 """Templates whose mail holds a link."""
 

@@ -83,10 +83,10 @@ _ROW = (
     session.c.data,
 )
 _WIDTH = len(_ROW)
-_HELD = _WIDTH + 5
+_HELD = _WIDTH + 6
 
 _LIVE = (
-    select(*_ROW, user.c.username, user.c.email, user.c.state, user.c.epoch, user.c.aal)
+    select(*_ROW, user.c.username, user.c.email, user.c.state, user.c.epoch, user.c.aal, user.c.alarm_at)
     .add_columns(grant.c.role, grant.c.until_at, role.c.aal, role_permission.c.permission)
     .select_from(
         session.join(user, user.c.id == session.c.user_id)
@@ -129,9 +129,10 @@ def decode_proofs(text: str) -> tuple[tuple[Proof, ...], Instant, int]:
     return tuple(proofs), newest, assurance(tuple(proofs))
 
 
-def _all_withheld(proven: JoinedRights) -> JoinedRights:
-    """Return what is left to a user who owes a factor: a name, and that rights are there."""
-    withheld = Withheld(frozenset(proven.roles), proven.permissions, proven.is_admin, is_all=True)
+def _all_withheld(proven: JoinedRights, *, is_alarmed: bool) -> JoinedRights:
+    """Return what is left to a user who owes a factor, or whose password is doubted: a name, and that rights exist."""
+    held = (frozenset(proven.roles), proven.permissions, proven.is_admin)
+    withheld = Withheld(*held, is_all=True, is_alarmed=is_alarmed)
     return JoinedRights((), frozenset(), False, proven.granted_until, withheld)
 
 
@@ -166,10 +167,15 @@ class SqlSessions:
             return None
         first = rows[0]
         row = SessionRow._make(first[:_WIDTH])
-        username, email, state, user_epoch, demanded = first[_WIDTH:_HELD]
+        username, email, state, user_epoch, demanded, alarm_at = first[_WIDTH:_HELD]
         proofs, proven_at, level = decode_proofs(row.proofs)
         below, proven = self._rights(tuple([tuple(found[_HELD:]) for found in rows]), now)
-        rights = proven if level >= AAL2 else below if demanded < self._open_below else _all_withheld(proven)
+        if level >= AAL2:
+            rights = proven
+        elif alarm_at is not None or demanded >= self._open_below:
+            rights = _all_withheld(proven, is_alarmed=alarm_at is not None)
+        else:
+            rights = below
         identity = Identity(
             row.user_id,
             username,

@@ -30,6 +30,7 @@ from .counters import (
 )
 from .rules import (
     ADDRESS,
+    ALARM,
     CHANGE,
     DENIAL,
     FIRSTS,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ADDRESS",
+    "ALARM",
     "CHANGE",
     "DENIAL",
     "FORGOT",

@@ -12,8 +12,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add a column, and an index of the few rows that wait."""
+    """Add two columns, and an index of the few rows that wait."""
     op.add_column("gatehouse_user", sa.Column("second_email", sa.String(length=254)))
+    op.add_column("gatehouse_user", sa.Column("second_email_at", sa.BigInteger()))
     op.create_index(
         "ix_gatehouse_user_unconfirmed",
         "gatehouse_user",
