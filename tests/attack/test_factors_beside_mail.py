@@ -154,3 +154,18 @@ def test_a_key_that_nobody_confirmed_is_forgotten(home):
     home.later(minutes=10)
     enrol.offer_totp(home.services, home.identity(home.session("bob").secret))
     assert home.count(schema.challenge) == 1
+
+
+def test_v11_2_2_a_key_that_waits_under_a_secret_that_is_gone_gives_way_to_another(home, open_house):
+    """The site's secret was replaced, without its predecessor, while somebody enrolled an app."""
+    home.person()
+    mine = home.session().secret
+    before = enrol.offer_totp(home.services, home.identity(mine))
+    anew = open_house(**ALL, SECRET_KEY="another secret of the tests, as long as the first")
+    assert isinstance(before, Offer)
+    told = (anew.services, anew.identity(mine), mine, code_of(home, before.seed), HERE)
+    assert refusal(enrol.confirm_totp(*told)) is Refusal.GONE
+    offer = enrol.offer_totp(anew.services, anew.identity(mine))
+    assert isinstance(offer, Offer)
+    done = enrol.confirm_totp(anew.services, anew.identity(mine), mine, code_of(home, offer.seed), HERE)
+    assert isinstance(done, Enrolled)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from flask_gatehouse.kernel.errors import LostKeyError
 from flask_gatehouse.kernel.sealed import Sealed
 
 from . import challenges
@@ -38,7 +39,15 @@ class Confirmed:
 def waiting(connection: Connection, factor: SeedFactor, asked: Asked, now: Instant) -> str | None:
     """Return the seed that waits, or None."""
     found = challenges.find(connection, asked, now)
-    return None if found is None else factor.sealer.open(Sealed(*found), asked.session_id).decode()
+    return None if found is None else _opened(factor, found, asked)
+
+
+def _opened(factor: SeedFactor, found: tuple[str, bytes], asked: Asked) -> str | None:
+    """Return a seed that waits; None where the secret that sealed it is gone: then another is made."""
+    try:
+        return factor.sealer.open(Sealed(*found), asked.session_id).decode()
+    except LostKeyError:
+        return None
 
 
 def make(connection: Connection, factor: SeedFactor, asked: Asked, now: Instant) -> str:
@@ -56,9 +65,9 @@ def confirm(
 ) -> Confirmed | Unconfirmed:
     """Use the seed that waits up if the code is of it; count a wrong code."""
     found = challenges.find(connection, asked, now)
-    if found is None:
+    seed = None if found is None else _opened(factor, found, asked)
+    if found is None or seed is None:
         return Unconfirmed.GONE
-    seed = factor.sealer.open(Sealed(*found), asked.session_id).decode()
     step = factor.step_of(seed, code, now)
     if step is None:
         return Unconfirmed.VOID if challenges.count_wrong(connection, asked) else Unconfirmed.WRONG
