@@ -128,7 +128,7 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
         | {"*.count", "*.total", "*.ends_at", "*.blocked_until", "*.refunded_until", "*.hash", "*.mac"}
         | {"*.judging", "*.refused", "*.purge_at"}
         | {"*.aal", "*.sealed", "*.last_step", "*.slot", "*.used_at", "*.wrong", "*.must_verify"}
-        | {"*.alarm_at", "*.email_at"}
+        | {"*.alarm_at", "*.email_at", "*.second_email_at"}
         | {"*.credential_id", "*.public_key", "*.sign_count", "*.handle", "*.can_be_backed_up", "*.is_backed_up"}
     ),
     "plain": frozenset(

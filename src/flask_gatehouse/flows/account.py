@@ -233,8 +233,8 @@ def change_second_email(
     if wait:
         return refused(Refusal.THROTTLED, wait=wait)
     with services.unit() as unit:
-        stored = users.find(unit.connection, identity.user_id, lock=True)
-        if stored is None or not stored.is_active:
+        stored = _find_inside(services, unit, identity)
+        if stored is None:
             return refused(Refusal.GONE)
         if stored.second_email == address:
             return address
@@ -244,6 +244,7 @@ def change_second_email(
         if users.is_same_address(stored.email, address):
             return refused_value(SECOND, "This is your first address already.")
         unit.post(notice("second_email_asked", stored.id, source))
+        mail.drop_links_of(unit.connection, stored.id, {mail.VERIFY_SECOND})
         unit.post(Letter(mail.VERIFY_SECOND, stored.id, address, {"epoch": stored.epoch}))
         unit.record(Event("user.second_email_asked", Actor.of(identity), stored.id, source, identity.session_id))
         return AddressAsked(address)
