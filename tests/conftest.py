@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,6 +56,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUN_FOLDER] = folder
     if not given:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a run that is ended ends its servers too
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Let Python search for garbage seldom: not while tests are collected, and never among what collecting has made.
+
+    Searching is a third of collecting, and a fifth of what the tests cost.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(10_000, 10, 10)
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -17,6 +17,7 @@ from flask_gatehouse import migrations
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.database import Database, open_engine
 from flask_gatehouse.kernel.errors import SchemaOutdatedError, SetupError
+from flask_gatehouse.migrations import history
 from tests.support import databases
 
 VERSION = sa.table(schema.VERSION_TABLE, sa.column("version_num"))
@@ -59,7 +60,7 @@ def test_the_schema_and_its_history_are_one(migrated):
 
 
 def test_the_history_is_one_line_that_ends_at_the_revision_of_the_schema():
-    script = ScriptDirectory.from_config(migrations.config())
+    script = ScriptDirectory.from_config(history.config())
     assert script.get_heads() == [schema.REVISION]
     assert script.get_bases() == ["0001"]
     assert all(not isinstance(found.down_revision, tuple) for found in script.walk_revisions())

@@ -65,6 +65,7 @@ def test_without_any_extra_an_app_is_made_and_a_feature_says_what_to_install(nam
         "    app.config.update(GATEHOUSE_DATABASE_URL='sqlite://', GATEHOUSE_SECRET_KEY='k' * 16 + 'ey' * 16, **more)\n"
         "    return Gatehouse(app)\n"
         "made()\n"
+        "assert 'alembic' not in sys.modules\n"  # a fifth of a start, for those whose schema is up to date too
         "try:\n"
         f"    made(GATEHOUSE_FEATURES={name!r})\n"
         "except Exception as error:\n"

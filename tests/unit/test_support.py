@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from flask import Flask
+from jinja2 import DictLoader
 
-from tests.support import modules
+from flask_gatehouse import Gatehouse
+from tests.support import apps, modules
 from tests.support.browser import axe_violations
+from tests.support.flasks import QuickFlask
 from tests.support.visitor import Answer, Visitor, csrf_token, submit
 
 
@@ -100,6 +105,28 @@ def test_a_forms_token_is_found_wherever_it_stands():
     assert csrf_token('<form><input type="hidden" value="x&amp;y" name="csrf_token"></form>') == "x&y"
     with pytest.raises(AssertionError, match="no csrf_token"):
         csrf_token('<form><input name="username"></form>')
+
+
+def test_apps_that_are_made_quickly_build_the_same_urls_as_any():
+    quick, plain = QuickFlask("tests.support.apps"), Flask("tests.support.apps")
+    for app in (quick, plain):
+        app.config.update(apps.DEFAULTS, GATEHOUSE_DATABASE_URL="sqlite://", SERVER_NAME="app.example")
+        Gatehouse(app)
+        app.add_url_rule("/pages/<int:number>/<path:rest>", "some", defaults={"kind": "x y"})
+    rules = list(plain.url_map.iter_rules())
+    assert len(rules) > 40
+    for rule in rules:
+        values: dict[str, Any] = {name: "x y" if name == "kind" else 7 for name in rule.arguments} | {"q": "a&b"}
+        with quick.app_context():
+            built = quick.url_for(rule.endpoint, **values)
+        with plain.app_context():
+            assert built == plain.url_for(rule.endpoint, **values)
+
+
+def test_a_template_that_has_changed_is_compiled_anew():
+    for text, shown in (("one {{ 1 + 1 }}", "one 2"), ("two {{ 2 + 2 }}", "two 4"), ("one {{ 1 + 1 }}", "one 2")):
+        environment = QuickFlask("tests.support.apps").jinja_env
+        assert DictLoader({"page": text}).load(environment, "page").render() == shown
 
 
 def test_axe_finds_what_it_should(page):

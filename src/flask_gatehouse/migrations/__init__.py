@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import inspect, text
 
 from flask_gatehouse.kernel.errors import SchemaOutdatedError
@@ -19,18 +15,7 @@ if TYPE_CHECKING:
 
     from flask_gatehouse.kernel.database import Database
 
-_ALEMBIC = threading.Lock()
-"""Alembic's `context` is one for the whole process: two apps that upgrade at once would mix up their databases."""
-
 log = logging.getLogger("flask_gatehouse.database")
-
-
-def config() -> Config:
-    """Return Alembic's configuration for this history."""
-    found = Config()
-    found.set_main_option("script_location", str(Path(__file__).parent))
-    found.set_main_option("path_separator", "os")
-    return found
 
 
 def current(database: Database) -> str | None:
@@ -56,6 +41,8 @@ def upgrade(database: Database) -> None:
     Raises:
         DatabaseUnavailableError: the database does not answer.
     """
+    from flask_gatehouse.migrations import history
+
     if database.is_sqlite:
         database.use_wal()
     with database.unit() as connection:
@@ -63,10 +50,7 @@ def upgrade(database: Database) -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(7304001)"))
         if _current(connection) == REVISION:
             return
-        setup = config()
-        setup.attributes["connection"] = connection
-        with _ALEMBIC:
-            command.upgrade(setup, "head")
+        history.run(connection)
     log.info("the database is at revision %s", REVISION)
 
 
