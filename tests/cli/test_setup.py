@@ -135,9 +135,10 @@ def test_v13_2_3_what_init_has_set_up_in_an_empty_folder_runs_safely_by_the_comm
     assert "login.succeeded" in [line["event"]["kind"] for line in lines if "event" in line]
     checked = program("check", "--json")
     assert checked.returncode == 0, checked.stdout
-    assert [finding["finding"] for finding in json.loads(checked.stdout)["findings"]] == [
-        "advised-setting",
-        "one-administrator",
+    assert [(finding["finding"], finding["subject"]) for finding in json.loads(checked.stdout)["findings"]] == [
+        ("advised-setting", "GATEHOUSE_MAIL_URL"),
+        ("advised-setting", "GATEHOUSE_SUPPORT"),
+        ("one-administrator", "users"),
     ]
 
 
