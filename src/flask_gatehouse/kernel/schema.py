@@ -76,6 +76,7 @@ user = Table(
     Column("email_at", BigInteger),
     Column("email_before", String(254)),
     Index("ix_gatehouse_user_email_key", "email_key", unique=True),
+    _partial("ix_gatehouse_user_alarm_at", "alarm_at", "alarm_at IS NOT NULL"),
     CheckConstraint("state IN ('active', 'suspended', 'closed')", name="state"),
     sqlite_autoincrement=True,
     comment="users; the id is never reused",
