@@ -298,11 +298,12 @@ def test_every_page_is_given_what_the_manual_says(config):
         gate = app.extensions["gatehouse"]
         gate.create_user("root", PASSWORD, roles=["admin"])
         gate.create_user("alice", PASSWORD)
+        gate.create_user("bob", PASSWORD)
         link = reset_password.make_link(gate.services(app), CLI, "alice")
         confirm = confirming_link(gate.services(app), "alice")
-    guest, root, alice = app.test_client(), app.test_client(), app.test_client()
-    log_in(root, "root")
-    log_in(alice, "alice")
+    guest, root, alice, bob = (app.test_client() for _ in range(4))
+    for client, name in ((root, "root"), (alice, "alice"), (bob, "bob")):
+        log_in(client, name)
     with template_rendered.connected_to(note, app):
         for path in ("/login", "/register", f"/reset-password/{link}", "/reset-password/ended"):
             guest.get(path)
@@ -323,6 +324,10 @@ def test_every_page_is_given_what_the_manual_says(config):
             root.get(path)
         alice.get("/admin")
         alice.get("/account/security/passkeys")
+        alice.get("/account/close")
+        submit(bob, "/account/security/not-me", page="/account/security")
+        log_in(bob, "bob")
+        bob.get("/account/security")
         shown = Elements(alice.get("/account/security/totp").text)
         seed = parse_qs(urlsplit(next(a["href"] for a in shown.named("a") if a["href"].startswith("otpauth:"))).query)
         code = pyotp.TOTP(seed["secret"][0]).now()

@@ -8,11 +8,12 @@ import pytest
 import sqlalchemy as sa
 
 from flask_gatehouse.domain import throttle, users
-from flask_gatehouse.flows import login, overview
+from flask_gatehouse.flows import login, not_me, overview, reset_password
 from flask_gatehouse.flows.overview import Concern
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.clock import micros
-from tests.support.house import WRONG, statements_of
+from flask_gatehouse.kernel.identity import CLI
+from tests.support.house import HERE, WRONG, statements_of
 from tests.support.plans import fill_log
 
 DAY = micros(timedelta(days=1))
@@ -124,6 +125,15 @@ def test_a_disabled_password_and_a_delay_are_named_until_they_are_mended(quiet):
     assert matters(quiet) == {}
 
 
+def test_an_alarm_is_named_until_its_user_has_a_new_password(quiet):
+    assert not_me.raise_alarm(quiet.services, quiet.identity(quiet.session().secret), HERE)
+    found = matters(quiet)[Concern.ALARMED]
+    assert [(one.name, one.user_id) for one in found.subjects] == [("alice", 1)]
+    link = reset_password.make_link(quiet.services, CLI, "alice")
+    assert reset_password.complete(quiet.services, str(link), "another quiet river", HERE) == 1
+    assert matters(quiet) == {}
+
+
 def test_who_is_suspended_is_no_matter_nor_is_what_strangers_typed(quiet):
     for _ in range(5):
         quiet.log_in(password=WRONG)
@@ -206,4 +216,4 @@ def test_statements_are_as_many_whatever_there_is_to_tell(quiet):
         quiet.log_in(password=WRONG)
     quiet.change(sa.delete(schema.event))
     fill_log(quiet.services.database, 5000, quiet.clock.now() - DAY, DAY // 5000, kind="'login.failed'")
-    assert few == look() == 11
+    assert few == look() == 12

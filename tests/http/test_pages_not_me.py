@@ -8,7 +8,7 @@ import re
 import pytest
 import sqlalchemy as sa
 
-from flask_gatehouse.domain import users
+from flask_gatehouse.domain import throttle, users
 from flask_gatehouse.flows import administer
 from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.kernel import schema
@@ -172,6 +172,18 @@ def test_rule_32_who_shows_an_older_factor_is_inside_and_asked_to_change_the_pas
     new = {"password": "another quiet river", "confirm": "another quiet river"}
     assert submit(client, "/account/password", current=PASSWORD, **new).status_code == 303
     assert "pressed on" not in text_of(client)
+
+
+def test_rule_32_after_many_alarms_in_a_day_it_says_what_helps_instead(make_app):
+    app = make_app()
+    client, held = newcomer(app, "alice"), services_of(app)
+    for _ in range(5):
+        held.throttle.spend(throttle.ALARM, "", held.clock.now(), target="alarm:1")
+    answer = press(client)
+    assert (answer.status_code, int(answer.headers["Retry-After"]) > 80_000) == (429, True)
+    assert "End all your sessions instead" in answer.get_data(as_text=True)
+    assert press(client, **PROGRAM).status_code == 429
+    assert client.get("/protected").status_code == 200
 
 
 def test_rule_32_it_works_while_a_factor_is_owed(make_app):

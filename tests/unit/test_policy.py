@@ -175,6 +175,14 @@ def test_v6_3_3_of_whom_a_factor_is_demanded_nothing_is_open_but_where_it_is_pro
     assert reason(owing, LOGIN, owing.granted_until) is Reason.GUEST
 
 
+def test_rule_32_while_an_alarm_stands_what_enrols_is_shut_and_what_explains_is_open():
+    doubted = someone(withheld=Withheld(CLERK, REFUND, is_all=True, is_alarmed=True))
+    within = Requirement(within=timedelta(minutes=5))
+    assert reason(doubted, FOR_PROVING) is Reason.ALLOWED
+    for requirement in (LOGIN, FRESH, FOR_PROVING.plus(FRESH), FOR_PROVING.plus(within)):
+        assert reason(doubted, requirement) is Reason.STEP_UP
+
+
 @pytest.mark.parametrize("aal", [0, 3, -1, "2", None])
 def test_a_level_that_does_not_exist_cannot_be_demanded(aal):
     with pytest.raises(SetupError, match="say 1 or 2"):

@@ -313,6 +313,13 @@ def end_alarm(connection: Connection, user_id: int) -> bool:
     return connection.execute(standing.values(alarm_at=None)).rowcount == 1
 
 
+def alarmed(connection: Connection, limit: int) -> list[UserRecord]:
+    """Return active users on whom an alarm stands, the newest alarm first."""
+    query = select(*_COLUMNS).where(user.c.alarm_at.is_not(None), user.c.state == ACTIVE)
+    rows = connection.execute(query.order_by(user.c.alarm_at.desc()).limit(limit))
+    return [UserRecord(*row) for row in rows]
+
+
 def set_aal(connection: Connection, user_id: int, aal: int) -> None:
     """Demand an assurance level of a user; it counts from the next request on."""
     connection.execute(update(user).where(user.c.id == user_id).values(aal=aal))

@@ -120,10 +120,8 @@ def _store(services: Services, identity: Identity, secret: str, change: _Change,
         unit.post(notice("password_changed", user_id, source))
         detail: dict[str, object] = {"sessions_ended": list(ended)}
         unit.record(Event("password.changed", actor, user_id, source, issued.public_id, detail=detail))
-        if alarm.end_within(
-            unit, actor, user_id, source
-        ):  # who knew the password has logged in with browsers meanwhile
-            devices.forget_all(unit.connection, user_id)
+        if alarm.end_within(unit, actor, user_id, source):
+            devices.forget_all(unit.connection, user_id)  # who knew the password may have logged in with some of them
         return issued
 
 

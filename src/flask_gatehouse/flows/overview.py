@@ -67,6 +67,7 @@ class Concern(Enum):
     DISAGREES = "a verification found that the chain does not agree"
     FEW_ADMINS = "fewer than two administrators can log in without end"
     UNPROTECTED = "administrators have no second factor"
+    ALARMED = "users have said that it was not them"
     DISABLED = "passwords are disabled"
     DELAYED = "accounts are in a delay"
     ENDING = "grants end soon"
@@ -154,6 +155,8 @@ def matters(services: Services, connection: Connection, now: Instant) -> Iterato
     if len(services.roles.lasting_admins(connection, now)) < ENOUGH_ADMINS:
         yield Matter(Concern.FEW_ADMINS)
     yield from _unprotected(services, connection, now)
+    alarmed = users.alarmed(connection, NAMED_AT_MOST + 1)
+    yield from _some(Concern.ALARMED, [Subject(one.username, one.id) for one in alarmed])
     yield from _shut_out(connection, now)
     ending = services.roles.ending(connection, now, now + SOON, NAMED_AT_MOST + 1)
     yield from _some(Concern.ENDING, [Subject(one.username, one.user_id, one.role, one.until_at) for one in ending])

@@ -84,6 +84,7 @@ user = Table(
         sqlite_where=text("must_verify = 1"),
         postgresql_where=text("must_verify"),
     ),
+    _partial("ix_gatehouse_user_alarm_at", "alarm_at", "alarm_at IS NOT NULL"),
     CheckConstraint("state IN ('active', 'suspended', 'closed')", name="state"),
     sqlite_autoincrement=True,
     comment="users; the id is never reused",
