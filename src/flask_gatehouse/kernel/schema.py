@@ -72,11 +72,8 @@ user = Table(
     Column("aal", Integer, nullable=False, server_default="1"),
     Column("email_key", String(254)),
     Column("must_verify", Boolean, nullable=False, default=False, server_default=false()),
-    Column("second_email", String(254)),
-    Column("second_email_at", BigInteger),
-    Column("alarm_at", BigInteger),
-    Column("email_at", BigInteger),
-    Column("email_before", String(254)),
+    *(Column(name, String(254)) for name in ("second_email", "email_before")),
+    *(Column(name, BigInteger) for name in ("second_email_at", "email_at", "alarm_at")),
     Index("ix_gatehouse_user_email_key", "email_key", unique=True),
     Index(
         "ix_gatehouse_user_unconfirmed",
