@@ -15,6 +15,5 @@ def forgotten(folder: Path) -> Iterator[None]:
         yield
     finally:
         for name, module in list(sys.modules.items()):
-            file = getattr(module, "__file__", None)
-            if file is not None and folder in Path(file).parents:
+            if (getattr(module, "__file__", None) or "").startswith(f"{folder}/"):
                 del sys.modules[name]
