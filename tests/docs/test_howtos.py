@@ -338,6 +338,7 @@ def test_every_page_is_given_what_the_manual_says(config):
     assert sorted(ours) == [
         "gatehouse_asks_factor",
         "gatehouse_browser",
+        "gatehouse_known_browser",
         "gatehouse_nonce",
         "gatehouse_registration",
         "gatehouse_support",
