@@ -120,8 +120,7 @@ def test_v6_2_10_a_temporary_password_does_not_bring_the_marked_one_back(home):
     mark(home, alice)
     outcome = reset_password.make_temporary(home.services, CLI, "alice")
     assert refusal(outcome) == (Refusal.FIELD, "temporary", reset_password.NO_TEMPORARY)
-    link = reset_password.make_link(home.services, CLI, "alice")
-    again = reset_password.complete(home.services, link, PASSWORD, HERE)
+    again = reset_password.complete(home.services, link_of(home), PASSWORD, HERE)
     assert refusal(again) == (Refusal.FIELD, "password", reset_password.MARKED)
 
 
