@@ -389,7 +389,8 @@ def test_who_was_ended_meanwhile_presses_nothing(home):
 
 NOTICES = (
     *("new_browser", "password_changed", "email_asked", "email_changed", "factor_enrolled", "factor_removed"),
-    *("recovery_codes_made", "recovery_code_used"),
+    *("recovery_codes_made", "recovery_code_used", "second_email_asked", "second_email_changed"),
+    *("login_after_wrong", "login_after_long"),
 )
 
 

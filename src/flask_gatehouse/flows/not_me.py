@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from flask_gatehouse.domain import mail, passwords, throttle, users
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.factors import passkey_rows
-from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.domain.users import SETTLED_AFTER
 from flask_gatehouse.kernel.identity import Actor, Identity, Source
 
 from . import revoke
 from .factor_changes import forget_spare_codes
+from .notices import notice
 from .outcomes import Refusal, Refused, refused
 from .seeds import RECOVERY_CODES
 
@@ -103,8 +103,8 @@ def _raise(services: Services, unit: Unit, stored: UserRecord, identity: Identit
     _forget_temporary(unit, stored.id)
     methods = _forget_factors(services, unit, stored.id, since)
     _, ended = revoke.everything_of(services, unit, stored.id)
-    facts: dict[str, object] = {"browser": source.agent, "is_address_back": is_address_back}
-    unit.post(Letter("alarm_raised", stored.id, facts={**facts, "has_lost_factors": bool(methods)}))
+    undone = {"is_address_back": is_address_back, "has_lost_factors": bool(methods)}
+    unit.post(notice("alarm_raised", stored.id, source, address=None, **undone))
     detail = {"sessions_ended": list(ended), "methods": list(methods), "address_taken_back": is_address_back}
     unit.record(Event("user.alarm_raised", Actor.of(identity), stored.id, source, identity.session_id, detail=detail))
     after = users.find(unit.connection, stored.id)
