@@ -6,7 +6,7 @@ import pytest
 
 from flask_gatehouse.domain import users
 from flask_gatehouse.domain.mail import Letter
-from flask_gatehouse.flows import closing
+from flask_gatehouse.flows import unconfirmed
 from tests.cli.conftest import Commands
 from tests.support.apps import SECRET
 
@@ -57,7 +57,7 @@ def test_a_flush_closes_users_who_never_confirmed_their_address(make_app, post):
     run = Commands(make_app(SECRET_KEY=SECRET, GATEHOUSE_MAIL_URL=post.url, GATEHOUSE_LOGIN_NAME="email"))
     run.ok("user", "list")
     with run.services.unit() as unit:
-        for number in range(closing.BATCH + 1):
+        for number in range(unconfirmed.BATCH + 1):
             users.create(unit.connection, f"user{number}", "bob@example.org", 1, must_verify=True)
-    assert run.json("mail", "flush")["closed"] == closing.BATCH + 1
+    assert run.json("mail", "flush")["closed"] == unconfirmed.BATCH + 1
     assert {user["state"] for user in run.json("user", "list")} == {"closed"}

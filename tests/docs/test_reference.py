@@ -22,7 +22,7 @@ from flask_gatehouse.domain.passwords import breached, hashing
 from flask_gatehouse.domain.policy import BUILT_IN
 from flask_gatehouse.domain.sessions import PENDING_MICROS, SEEN_AT_MOST, sql
 from flask_gatehouse.domain.throttle import rules
-from flask_gatehouse.flows import acts, administer, closing, register, reset_password, verify_log
+from flask_gatehouse.flows import acts, administer, register, reset_password, unconfirmed, verify_log
 from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.flows.outcomes import Refused
 from flask_gatehouse.http import cookie, gate, guest, logs, origin
@@ -310,8 +310,8 @@ def test_how_many_rows_are_purged_at_once_is_as_documented():
     }
     assert f"{sql.PURGED_AT_ONCE} at a time" in rows["session"]
     assert f"{throttle.counters.CLOSED_AT_ONCE} at a time" in rows["counter of an address or target"]
-    assert micros(timedelta(days=7)) == closing.UNCONFIRMED_MICROS
-    assert f"7 days after the last link has run out, {closing.BATCH} at a time" in rows["user"]
+    assert micros(timedelta(days=7)) == unconfirmed.UNCONFIRMED_MICROS
+    assert f"7 days after the last link has run out, {unconfirmed.BATCH} at a time" in rows["user"]
 
 
 # --- fields ------------------------------------------------------------------------------------------------

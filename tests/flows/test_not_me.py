@@ -11,17 +11,17 @@ from flask_gatehouse.domain import devices, tokens, users
 from flask_gatehouse.domain.sessions import Issued, Session
 from flask_gatehouse.flows import (
     account,
+    alarm,
     enrol,
     forgot_password,
     login,
-    not_me,
     reset_password,
     second_step,
     seeds,
     step_up,
     verify_email,
 )
-from flask_gatehouse.flows.not_me import Raised
+from flask_gatehouse.flows.alarm import Raised
 from flask_gatehouse.flows.outcomes import FactorLost, MustReplace, Refusal, Refused
 from flask_gatehouse.flows.standing import Hindrance, obstacles_of
 from flask_gatehouse.kernel import schema
@@ -47,7 +47,7 @@ def home(post, open_house):
 
 def press(home: house.House, secret: str) -> Raised | Refused:
     """Press the button in a session."""
-    return not_me.raise_alarm(home.services, home.identity(secret), HERE)
+    return alarm.raise_alarm(home.services, home.identity(secret), HERE)
 
 
 def pressed(home: house.House, secret: str = "") -> Raised:
@@ -344,7 +344,7 @@ def test_the_page_can_tell_beforehand_who_would_not_come_back_alone(home, addres
     home.later(hours=24 if factor == "old" else 23, seconds=1)
     with home.services.reading() as connection:
         enrolled = seeds.enrolled_of(home.services, connection, alice)
-    assert not_me.has_way_back(home.services, home.user(alice), enrolled) == (address or factor == "old")
+    assert alarm.has_way_back(home.services, home.user(alice), enrolled) == (address or factor == "old")
 
 
 # --- what it does not give a thief -------------------------------------------------------------------------------
@@ -358,7 +358,7 @@ def test_rule_32_while_an_alarm_stands_pressing_again_does_nothing_to_who_comes_
     assert home.rest()
     seen = home.kinds(), len(post.mails)
     for _ in range(20):
-        assert press(home, home.session().secret) == not_me.STANDS
+        assert press(home, home.session().secret) == alarm.STANDS
     assert ([kind for kind in home.kinds() if kind != "login.succeeded"], len(post.mails)) == (
         [kind for kind in seen[0] if kind != "login.succeeded"],
         seen[1],
@@ -381,7 +381,7 @@ def test_who_was_ended_meanwhile_presses_nothing(home):
     one = home.session().secret
     identity = home.identity(one)
     house.end_all(home, identity.user_id)
-    assert refusal(not_me.raise_alarm(home.services, identity, HERE)) is Refusal.GONE
+    assert refusal(alarm.raise_alarm(home.services, identity, HERE)) is Refusal.GONE
     assert home.user(identity.user_id).alarm_at is None
 
 
@@ -389,7 +389,8 @@ def test_who_was_ended_meanwhile_presses_nothing(home):
 
 NOTICES = (
     *("new_browser", "password_changed", "email_asked", "email_changed", "factor_enrolled", "factor_removed"),
-    *("recovery_codes_made", "recovery_code_used"),
+    *("recovery_codes_made", "recovery_code_used", "second_email_asked", "second_email_changed"),
+    *("login_after_wrong", "login_after_long"),
 )
 
 
@@ -407,7 +408,7 @@ def _press(here: house.House, number: int, secrets: list[str]) -> str:
     found = here.load(secrets[number % len(secrets)])
     if not isinstance(found, Session):
         return "gone"
-    outcome = not_me.raise_alarm(here.services, found.identity, HERE)
+    outcome = alarm.raise_alarm(here.services, found.identity, HERE)
     return outcome.reason.name if isinstance(outcome, Refused) else "raised" if outcome.is_new else "stands"
 
 

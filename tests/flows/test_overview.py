@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_gatehouse.domain import throttle, users
-from flask_gatehouse.flows import login, not_me, overview, reset_password
+from flask_gatehouse.flows import alarm, login, overview, reset_password
 from flask_gatehouse.flows.overview import Concern
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.clock import micros
@@ -126,7 +126,7 @@ def test_a_disabled_password_and_a_delay_are_named_until_they_are_mended(quiet):
 
 
 def test_an_alarm_is_named_until_its_user_has_a_new_password(quiet):
-    assert not_me.raise_alarm(quiet.services, quiet.identity(quiet.session().secret), HERE)
+    assert alarm.raise_alarm(quiet.services, quiet.identity(quiet.session().secret), HERE)
     found = matters(quiet)[Concern.ALARMED]
     assert [(one.name, one.user_id) for one in found.subjects] == [("alice", 1)]
     link = reset_password.make_link(quiet.services, CLI, "alice")

@@ -11,7 +11,7 @@ from flask import request
 
 from flask_gatehouse import current_user, login_user, public
 from flask_gatehouse.domain import users
-from flask_gatehouse.flows import administer, not_me, reset_password, seeds
+from flask_gatehouse.flows import administer, alarm, reset_password, seeds
 from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.identity import CLI, Source
@@ -156,16 +156,16 @@ def demand_enrolled(home):
     demand(home)
 
 
-def alarm(home):
+def on_alarm(home):
     """Let alice say that it was not her, past her sessions: what she has enrolled is younger than a day."""
     with home.held.unit() as unit:
         epoch = users.bump_epoch(unit.connection, 1)
         mine = home.held.sessions.issue(unit.connection, 1, epoch, unit.now, source=Source(), proofs=())
     found = home.held.sessions.load(mine.secret, None, home.clock.now())
-    assert not_me.raise_alarm(home.held, found.identity, Source())
+    assert alarm.raise_alarm(home.held, found.identity, Source())
 
 
-SHUT = {one.__name__: one for one in (nothing, delay, disable, suspend, close, mark, demand, demand_enrolled, alarm)}
+SHUT = {one.__name__: one for one in (nothing, delay, disable, suspend, close, mark, demand, demand_enrolled, on_alarm)}
 
 
 # --- paths -------------------------------------------------------------------------------------------------
@@ -327,7 +327,7 @@ def by_confirmed_address(home):
 # A link and a temporary password lift a delay and enable a disabled password: that is what they are handed out for.
 IN, OUT, PENDING, ENROL, PROVE, ALARM = "in", "out", "pending", "enrol", "prove", "alarm"
 TABLE = {
-    #                       nothing delay disable suspend close mark demand demand_enrolled alarm
+    #                       nothing delay disable suspend close mark demand demand_enrolled on_alarm
     by_page: (IN, OUT, OUT, OUT, OUT, OUT, ENROL, PENDING, ALARM),
     by_program: (IN, OUT, OUT, OUT, OUT, OUT, ENROL, PENDING, ALARM),
     by_known_browser: (IN, IN, IN, OUT, OUT, OUT, ENROL, PENDING, ALARM),

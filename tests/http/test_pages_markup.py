@@ -12,8 +12,8 @@ from flask_gatehouse import public
 from flask_gatehouse.domain.passwords.rules import GUIDANCE
 from flask_gatehouse.flows import edit_roles, reset_password
 from flask_gatehouse.flows.acts import Act
+from flask_gatehouse.http.browsers import browser_name
 from flask_gatehouse.kernel.identity import CLI
-from flask_gatehouse.web.browsers import browser_name
 from tests.support import SOURCE
 from tests.support.people import Elements, confirming_link, logged_in, make_person, newcomer, services_of
 from tests.support.visitor import submit

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flask_gatehouse.domain import mail
-from flask_gatehouse.flows import closing, post
+from flask_gatehouse.flows import post, unconfirmed
 
 from .app import Commands, with_services
 from .options import json_option
@@ -40,7 +40,7 @@ def flush(ctx: click.Context, services: Services, /, *, as_json: bool) -> None:
         number = mail.count(connection)
     with SlowBar("Sending", number) as bar:
         told = post.deliver(services, is_forced=True, progress=bar)
-    closed = sum(iter(lambda: closing.close_unconfirmed(services), 0))
+    closed = sum(iter(lambda: unconfirmed.close_batch(services), 0))
     with services.reading() as connection:
         left = mail.count(connection)
     if as_json:

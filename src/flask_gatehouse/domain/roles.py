@@ -343,6 +343,10 @@ class Roles:
         )
         return frozenset(connection.execute(query).scalars())
 
+    def is_last_admin(self, connection: Connection, user_id: int, now: Instant) -> bool:
+        """Tell whether nobody else is an administrator who can log in, without end; the caller holds the guard row."""
+        return self.lasting_admins(connection, now) == {user_id}
+
     def claim_first_admin(self, connection: Connection, user_id: int | None, now: Instant) -> bool:
         """Spend the claim to be the first administrator; True for exactly one caller, ever (rule 25)."""
         statement = (

@@ -11,7 +11,7 @@ from flask_gatehouse.kernel.errors import InvalidFieldError
 from flask_gatehouse.kernel.identity import AAL2, ADMIN
 from flask_gatehouse.kernel.schema import ACTIVE, CLOSED, SUSPENDED
 
-from . import acts, closing, revoke, seeds
+from . import acts, erase, revoke, seeds
 from .outcomes import Refusal, Refused, refused, refused_field, refused_value
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def suspend(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     """Suspend a user: every session is refused at its next request. Needs a reason."""
 
     def change(unit: Unit, act: Act, target: UserRecord) -> Refused | None:
-        if closing.is_last_admin(services, unit, user_id):
+        if services.roles.is_last_admin(unit.connection, user_id, unit.now):
             return refused(Refusal.LAST_ADMIN)
         if target.state != ACTIVE:
             return None
@@ -105,7 +105,7 @@ def mark_compromised(services: Services, act: Act, user_id: int) -> UserRecord |
     """
 
     def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
-        if closing.is_last_admin(services, unit, user_id):
+        if services.roles.is_last_admin(unit.connection, user_id, unit.now):
             return refused(Refusal.LAST_ADMIN)
         stored = passwords.find_credential_of(unit.connection, user_id)
         if stored is None or stored.digest is None:
@@ -156,7 +156,7 @@ def reset_factors(services: Services, act: Act, user_id: int) -> UserRecord | Re
     """
 
     def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
-        forgotten = closing.forget_factors(services, unit, user_id)
+        forgotten = [factor.method for factor in services.factors if factor.forget(unit.connection, user_id)]
         if not forgotten:
             return refused_value("factor", NO_FACTOR)
         _, ended = revoke.everything_of(services, unit, user_id)
@@ -193,9 +193,9 @@ def close(services: Services, act: Act, user_id: int) -> UserRecord | Refused:
     """
 
     def change(unit: Unit, act: Act, target: UserRecord) -> Refused | None:
-        if closing.is_last_admin(services, unit, user_id):
+        if services.roles.is_last_admin(unit.connection, user_id, unit.now):
             return refused(Refusal.LAST_ADMIN)
-        ended = closing.erase(services, unit, target)
+        ended = erase.erase_user(services, unit, target)
         acts.record(unit, act, "user.closed", user_id, sessions_ended=list(ended))
         return None
 
@@ -218,7 +218,7 @@ def grant(
             return refused_value("until", "The end of a grant lies in the future.")
         if _outlasts_actor(services, unit, act, key, until_at):
             return refused_value("until", "Your own right to this role ends sooner: name an earlier end.")
-        if key == ADMIN and until_at is not None and closing.is_last_admin(services, unit, user_id):
+        if key == ADMIN and until_at is not None and services.roles.is_last_admin(unit.connection, user_id, unit.now):
             return refused(Refusal.LAST_ADMIN)
         if not act.reason and _shortens(services, unit, user_id, key, until_at):
             return refused_value("reason", "This takes away from a grant: give a reason, it is recorded.")
@@ -237,7 +237,7 @@ def withdraw(services: Services, act: Act, user_id: int, role: str) -> UserRecor
         key = role.casefold()  # which may be gone from the code: what remains of it must go too
         if not acts.rights_of(services, unit, act).may_take_away(services.roles.rights_of_role(unit.connection, key)):
             return refused(Refusal.FORBIDDEN)
-        if key == ADMIN and closing.is_last_admin(services, unit, user_id):
+        if key == ADMIN and services.roles.is_last_admin(unit.connection, user_id, unit.now):
             return refused(Refusal.LAST_ADMIN)
         if not services.roles.drop_grant(unit.connection, user_id, key):
             known = _usable_role(services, unit, act, role)

@@ -9,7 +9,7 @@ from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.factors import outstanding
 from flask_gatehouse.kernel.identity import AAL2, Actor, Identity, Source, assurance
 
-from . import closing
+from . import erase
 from .outcomes import Refusal, Refused, refused, refused_value
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def close(services: Services, identity: Identity, name: str, source: Source) -> 
             return refused(Refusal.FORBIDDEN)
         if users.name_key(name) != stored.username.lower():
             return refused_value("username", OTHER_NAME)
-        if closing.is_last_admin(services, unit, user_id):
+        if services.roles.is_last_admin(unit.connection, user_id, unit.now):
             return refused(Refusal.LAST_ADMIN)
-        ended = closing.erase(services, unit, stored)
+        ended = erase.erase_user(services, unit, stored)
         detail = {"sessions_ended": list(ended), "by_themselves": True}
         unit.record(Event("user.closed", Actor(user_id, identity.username), user_id, source, detail=detail))
         return len(ended)

@@ -13,7 +13,7 @@ from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError
 from flask_gatehouse.kernel.identity import SYSTEM
 
-from . import closing
+from . import unconfirmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +104,7 @@ def work(services: Services) -> float | None:
     Where people register by mail, this is also when those who never confirmed the address go.
     """
     told = deliver(services)
-    closing.close_unconfirmed(services)
+    unconfirmed.close_batch(services)
     if told.is_down:
         return AGAIN_SECONDS
     with services.reading() as connection:

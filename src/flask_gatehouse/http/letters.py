@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from flask_gatehouse.domain.mail import Written
 
+from .browsers import known_browser
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -47,6 +49,7 @@ class Letters:
             facts: what it tells of.
         """
         told: dict[str, Any] = {"site": self._origin.partition("://")[2], "origin": self._origin, **facts}
+        told["from_where"] = _from_where(str(facts.get("browser", "")), str(facts.get("ip", "")))
         told["pages"] = {name: self._url(page) + anchor for name, (page, anchor) in PAGES.items()}
         subject, _, text = self._template(f"{FOLDER}/{template}.txt").render(told).strip().partition("\n")
         subject, text = " ".join(subject.split()), f"{text.strip()}{self._closing}\n"
@@ -69,3 +72,12 @@ class Letters:
         scheme, _, host = self._origin.partition("://")
         urls = self._app.url_map.bind(host, script_name=self._root, url_scheme=scheme)
         return urls.build(f"gatehouse.{page}", values, force_external=True)
+
+
+def _from_where(agent: str, ip: str) -> str:
+    """Return such as `, with Firefox on Linux, from 192.0.2.1`, `""` where nothing is known.
+
+    The browser is named only where it is one that we know: a stranger may have written the rest.
+    """
+    browser = known_browser(agent)
+    return (f", with {browser}" if browser else "") + (f", from {ip}" if ip else "")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint
 
+from flask_gatehouse.http.browsers import browser_name, known_browser
 from flask_gatehouse.kernel.clock import as_text
 
 from . import (
@@ -20,7 +21,6 @@ from . import (
     second_factors,
     security,
 )
-from .browsers import browser_name, known_browser
 from .shown import BIGGEST_ID, asks_factor
 
 if TYPE_CHECKING:

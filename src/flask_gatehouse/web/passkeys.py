@@ -9,6 +9,7 @@ from flask import flash, redirect, request, url_for
 from flask_gatehouse.domain.factors import passkey_rows
 from flask_gatehouse.flows import ceremonies, factor_changes, passkeys
 from flask_gatehouse.flows.outcomes import Refusal, Refused
+from flask_gatehouse.http.browsers import browser_name
 from flask_gatehouse.http.context import here, services
 from flask_gatehouse.http.flask_login import renew
 from flask_gatehouse.http.labels import for_proving, fresh_login_required, public, step_up_required
@@ -17,7 +18,6 @@ from flask_gatehouse.http.respond import data, done, invalid, message, page, ref
 
 from . import factor_forms, second_factors
 from .asking import asked
-from .browsers import browser_name
 from .second_factors import FACTOR_CHANGE
 from .shown import present_identity
 

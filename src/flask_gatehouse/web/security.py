@@ -8,7 +8,7 @@ from flask import flash, request, url_for
 from wtforms.validators import InputRequired
 
 from flask_gatehouse.domain import devices, passwords, users
-from flask_gatehouse.flows import ceremonies, close_account, factor_changes, not_me, seeds
+from flask_gatehouse.flows import alarm, ceremonies, close_account, factor_changes, seeds
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.http.context import here, services, wired
 from flask_gatehouse.http.flask_login import leave
@@ -71,7 +71,7 @@ def _account(connection: Connection, identity: Identity, enrolled: list[Enrolled
         "changed_at": passwords.find_changed_at(connection, identity.user_id),
         "has_mail": held.mailer.is_on,
         "is_fresh": wired().is_fresh(identity),
-        "has_way_back": user is not None and not_me.has_way_back(held, user, enrolled),
+        "has_way_back": user is not None and alarm.has_way_back(held, user, enrolled),
     }
 
 
@@ -110,7 +110,7 @@ def _traces(connection: Connection, identity: Identity) -> dict[str, Any]:
 @for_proving
 def raise_alarm() -> ResponseReturnValue:
     """End everything at once, without a fresh proof; the one who pressed is out as well."""
-    outcome = not_me.raise_alarm(services(), present_identity(), here().source)
+    outcome = alarm.raise_alarm(services(), present_identity(), here().source)
     if isinstance(outcome, Refused):
         if outcome.reason is Refusal.THROTTLED:
             return message(429, "Not done again", f"{outcome.text} End all your sessions instead.", wait=outcome.wait)
@@ -124,7 +124,7 @@ def raise_alarm() -> ResponseReturnValue:
     return done(target, ended=outcome.ended, removed=list(outcome.methods), is_address_back=outcome.is_address_back)
 
 
-def _told(outcome: not_me.Raised) -> str:
+def _told(outcome: alarm.Raised) -> str:
     ended = "1 session has ended." if outcome.ended == 1 else f"{outcome.ended} sessions have ended."
     found = [ended]
     if outcome.methods:
