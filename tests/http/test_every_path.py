@@ -334,7 +334,7 @@ TABLE = {
     by_host: (IN, IN, IN, OUT, OUT, IN, ENROL, PENDING, ALARM),
     by_live_session: (IN, IN, IN, OUT, OUT, OUT, ENROL, PROVE, OUT),
     by_link: (IN, IN, IN, OUT, OUT, OUT, ENROL, PENDING, OUT),
-    by_temporary_password: (IN, IN, IN, OUT, OUT, IN, ENROL, PENDING, IN),
+    by_temporary_password: (IN, IN, IN, OUT, OUT, OUT, ENROL, PENDING, IN),
     by_code: (IN, OUT, OUT, OUT, OUT, OUT, ENROL, IN, ALARM),
     by_code_asked_before: (IN, IN, IN, OUT, OUT, OUT, IN, IN, OUT),
     by_recovery_code: (IN, OUT, OUT, OUT, OUT, OUT, ENROL, IN, ALARM),
