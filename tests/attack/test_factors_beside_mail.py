@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from flask_gatehouse.domain import devices
 from flask_gatehouse.domain.sessions import Issued, Session
-from flask_gatehouse.flows import account, administer, enrol, reset_password, second_step, step_up
+from flask_gatehouse.flows import account, administer, edit_roles, enrol, reset_password, second_step, step_up
 from flask_gatehouse.flows.opening import Attempt
 from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, Refusal
 from flask_gatehouse.flows.seeds import Enrolled, Offer
@@ -169,3 +169,24 @@ def test_v11_2_2_a_key_that_waits_under_a_secret_that_is_gone_gives_way_to_anoth
     assert isinstance(offer, Offer)
     done = enrol.confirm_totp(anew.services, anew.identity(mine), mine, code_of(home, offer.seed), HERE)
     assert isinstance(done, Enrolled)
+
+
+# --- handed on by who has not shown a factor ---------------------------------------------------------------
+
+
+def test_v8_3_1_an_administrator_hands_on_no_permission_that_is_withheld_from_them_either(open_house):
+    """Who knows an administrator's password alone would grant it to an account of theirs that has a factor."""
+    home = open_house(**ALL)
+    home.gate.permission("vault:open", "Open the vault", aal=2)
+    home.gate.role("keeper", ["vault:open"])
+    edit_roles.create(home.services, BY_COMMAND, "clean", ["users:read"])
+    bob = home.person("bob", roles=["keeper"])
+    home.person("root", roles=["admin"])
+    root = home.by(home.session("root").secret)
+    for role in ("keeper", "admin"):
+        assert refusal(administer.grant(home.services, root, bob, role)) is Refusal.FORBIDDEN
+    assert refusal(edit_roles.create(home.services, root, "mine", ["vault:open"])) is Refusal.FORBIDDEN
+    assert refusal(edit_roles.change(home.services, root, "clean", ["vault:open", "users:read"])) is Refusal.FORBIDDEN
+    assert administer.grant(home.services, root, bob, "clean")
+    assert administer.withdraw(home.services, root, bob, "keeper")
+    assert administer.suspend(home.services, root, bob)

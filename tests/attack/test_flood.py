@@ -25,7 +25,7 @@ from tests.support.visitor import Visitor, csrf_token
 
 PASSWORD = house.PASSWORD
 PROGRAM = {"Accept": "application/json"}
-PATIENCE = 60.0
+PATIENCE = 240.0
 
 
 @pytest.fixture

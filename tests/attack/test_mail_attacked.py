@@ -13,6 +13,7 @@ from flask_gatehouse.flows import post as posting
 from flask_gatehouse.flows.account import AddressAsked
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.errors import InvalidEmail
+from tests.architecture.source import templates
 from tests.support import house
 from tests.support.house import HERE, PASSWORD, source
 from tests.support.post import part, token_of
@@ -100,12 +101,14 @@ def test_v6_3_8_who_asks_for_an_address_does_not_learn_whether_it_is_anothers(ho
 
 
 def test_v1_3_11_what_strangers_call_their_browser_stands_in_no_mail(home, post):
-    """Who knows the password, and no more, would have the site itself mail a link of theirs to the owner."""
+    """Who knows the password or holds a session, and no more, would have the site itself mail a link of theirs."""
     alice, agent = home.proven(), "https://app.example.evil.example/confirm"
-    names = ("new_browser", "factor_failed", "recovery_code_used", "password_changed", "factor_enrolled")
+    mails = {name.rpartition("/mail/")[2].removesuffix(".txt"): text for name, text in templates().items()}
+    names = [name for name, text in mails.items() if "{{ browser" in text]
+    assert {"new_browser", "alarm_raised", "second_email_asked"} <= set(names)
     with home.services.unit() as unit:
         for name in names:
-            unit.post(Letter(name, alice, facts={"browser": agent}))
+            unit.post(Letter(name, alice, facts={"browser": agent, "wrong": 5, "last": "then"}))
     assert home.rest()
     assert len(post.mails) == len(names)
     assert not [mail for mail in post.mails if "evil" in part(mail, "plain") + part(mail, "html")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -155,7 +156,7 @@ def test_rule_06_what_the_layer_in_front_answers_keeps_its_retry_after(town):
 
 
 def test_rule_07_a_full_queue_is_503_with_retry_after_through_the_proxy(run_folder, tmp_path):
-    config: dict[str, object] = {"GATEHOUSE_ARGON2": "65536,6,1"}
+    config: dict[str, object] = {"GATEHOUSE_ARGON2": "65536,3,1"}
     with running(run_folder, tmp_path, settings_of_the_page(), config) as town:
         clients = [town.client(f"127.0.6.{number}") for number in range(1, 13)]
         tokens = {client.source: csrf_token(client.get("/login").text) for client in clients}
@@ -164,8 +165,12 @@ def test_rule_07_a_full_queue_is_503_with_retry_after_through_the_proxy(run_fold
             fields = {"csrf_token": tokens[client.source], "username": client.source, "password": "a wrong password"}
             return client.post("/login", fields, {"Accept": "application/json", "Origin": client.url})
 
+        answers: list[Answer] = []
+        deadline = time.monotonic() + 120
         with ThreadPoolExecutor(12) as threads:
-            answers = list(threads.map(guess, clients))
+            while 401 not in {answer.status for answer in answers}:  # a busy machine may take over 5 s for every hash
+                assert time.monotonic() < deadline
+                answers += threads.map(guess, clients)
     refused = [answer for answer in answers if answer.status == 503]
     assert {answer.status for answer in answers} == {401, 503}
     assert all(int(answer.header("Retry-After") or 0) >= 1 for answer in refused)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
+from flask_gatehouse.domain import devices
 from flask_gatehouse.domain.sessions import Gone
 from flask_gatehouse.domain.sessions.sql import SqlSessions
 from flask_gatehouse.flows import login
+from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.clock import Clock
 from flask_gatehouse.kernel.identity import Source
 from tests.cli.conftest import PASSWORD
@@ -92,6 +95,19 @@ def test_v7_4_5_a_command_ends_the_sessions_of_everybody_at_their_next_request(r
     assert run.json("session", "revoke-all") == {"ended": 0, "users": 0}
     again = open_session(run, "alice")
     assert load(again.secret, AGENT, run.services.clock.now()) is not Gone.UNKNOWN
+
+
+def test_v7_4_5_links_and_known_browsers_of_who_has_no_session_end_with_the_sessions_of_everybody(run):
+    run.create("alice")
+    run.ok("user", "reset", "alice", "--reason", "lost")
+    run.create("bob")
+    with run.services.unit() as unit:
+        devices.welcome(unit.connection, "", "a" * 43, 2, unit.now)
+    assert run.json("session", "revoke-all") == {"ended": 0, "users": 0}
+    with run.services.reading() as connection:
+        left = [connection.execute(sa.select(table.c.user_id)).all() for table in (schema.link, schema.device)]
+    assert left == [[], []]
+    assert [event["username"] for event in run.events("session.ended")] == ["bob", "alice"]
 
 
 @pytest.mark.parametrize("public_id", ["nothing", "", "%", "\u017f", "0" * 300])

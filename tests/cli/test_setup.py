@@ -138,7 +138,7 @@ def test_v13_2_3_what_init_has_set_up_in_an_empty_folder_runs_safely_by_the_comm
     assert [(finding["finding"], finding["subject"]) for finding in json.loads(checked.stdout)["findings"]] == [
         ("advised-setting", "GATEHOUSE_MAIL_URL"),
         ("advised-setting", "GATEHOUSE_SUPPORT"),
-        ("one-administrator", "users"),
+        ("one-administrator", "administrators"),
     ]
 
 

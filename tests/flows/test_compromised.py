@@ -115,6 +115,15 @@ def test_v6_3_7_v6_2_10_the_owner_is_told_and_gets_in_by_the_mailed_link(post, o
     assert isinstance(home.log_in(password=NEW), Issued)
 
 
+def test_v6_2_10_a_temporary_password_does_not_bring_the_marked_one_back(home):
+    alice = home.person()
+    mark(home, alice)
+    outcome = reset_password.make_temporary(home.services, CLI, "alice")
+    assert refusal(outcome) == (Refusal.FIELD, "temporary", reset_password.NO_TEMPORARY)
+    again = reset_password.complete(home.services, link_of(home), PASSWORD, HERE)
+    assert refusal(again) == (Refusal.FIELD, "password", reset_password.MARKED)
+
+
 def test_there_must_be_a_password_to_mark(home):
     alice = home.person()
     with home.services.database.unit() as connection:

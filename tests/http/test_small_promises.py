@@ -44,7 +44,7 @@ def test_v6_3_6_63b_3_1_3_1_an_address_opens_nothing(build):
     client = app.test_client()
     assert log_in(client, "alice@example.org").status_code == 401
     pages = [row.rule for row in gate_of(app).route_table(app) if "mail" in row.rule]
-    assert pages == ["/verify-email/<token>"]  # which confirms an address and logs nobody in
+    assert pages == ["/account/second-email", "/verify-email/<token>"]  # which log nobody in
 
 
 def test_63b_5_1_1_2_the_session_cookie_is_bound_to_host_path_and_protocol(build):

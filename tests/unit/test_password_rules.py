@@ -144,9 +144,9 @@ def test_v6_2_11_a_phrase_that_holds_a_name_passes(value):
 
 
 def test_v6_2_11_looking_for_names_takes_no_time_that_anybody_could_use():
-    begun = time.perf_counter()
+    begun = time.thread_time()
     RULES.require("a" * 1023 + "b", "aaa")
-    assert time.perf_counter() - begun < 1
+    assert time.thread_time() - begun < 1
 
 
 def test_63b_3_1_1_2_15_63b_3_1_1_2_17_a_refusal_says_why_and_how_to_choose():

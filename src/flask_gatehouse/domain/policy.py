@@ -181,6 +181,7 @@ class Decision:
 
 ALLOWED = Decision(Reason.ALLOWED)
 GUEST = Decision(Reason.GUEST)
+STEP_UP = Decision(Reason.STEP_UP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +226,7 @@ def decide(identity: Identity | None, requirement: Requirement, freshness: Fresh
         return ALLOWED
     missing = _missing_right(identity.at_aal2(), requirement)  # a refusal is falsy: `or` would pass it over
     if missing is None and _is_withheld(identity, requirement):
-        missing = Decision(Reason.STEP_UP)
+        missing = STEP_UP
     if missing is None:
         missing = _missing_proof(identity, requirement, freshness, now)
     return ALLOWED if missing is None else missing
@@ -260,7 +261,7 @@ def _missing_right(identity: Identity, requirement: Requirement) -> Decision | N
 
 def _missing_proof(identity: Identity, requirement: Requirement, freshness: Freshness, now: Instant) -> Decision | None:
     if requirement.aal > 1 and requirement.aal > assurance(identity.proofs):  # level 1 is to be logged in at all
-        return Decision(Reason.STEP_UP)
+        return STEP_UP
     if requirement.is_fresh and not is_fresh(identity, freshness, now):
         return Decision(Reason.STALE)
     if requirement.within is not None:
@@ -323,7 +324,7 @@ class Policy:
             return GUEST
         if not identity.holds(permission):
             is_held = identity.at_aal2().holds(permission)
-            return Decision(Reason.STEP_UP) if is_held else Decision(Reason.MISSING_PERMISSION, permission)
+            return STEP_UP if is_held else Decision(Reason.MISSING_PERMISSION, permission)
         rule = self._rules.get(permission)
         if rule is None:
             return ALLOWED

@@ -71,23 +71,31 @@ class Rights:
 
     Attributes:
         roles: names of the roles.
+        withheld: permissions that do not count in the session, those of an administrator too.
     """
 
     is_admin: bool
     permissions: frozenset[str]
     roles: frozenset[str] = frozenset()
+    withheld: frozenset[str] = frozenset()
 
     def without(self, withheld: Withheld) -> Rights:
         """Return the rights that count in a session in which two factors have not been proven."""
         is_admin = self.is_admin and not (withheld.is_admin or withheld.is_all)
-        return Rights(is_admin, self.permissions - withheld.permissions, self.roles - withheld.roles)
+        permissions, roles = self.permissions - withheld.permissions, self.roles - withheld.roles
+        return Rights(is_admin, permissions, roles, withheld.permissions)
 
     def covers(self, other: Rights) -> bool:
         """Tell whether these rights are a superset of the other's."""
         return self.is_admin or (not other.is_admin and other.permissions <= self.permissions)
 
     def may_hand_on(self, role: Rights) -> bool:
-        """Tell whether a role may be granted and withdrawn: its permissions are covered.
+        """Tell whether a role may be granted: whoever may take it away, and has not one of its permissions withheld."""
+        lacks = self.withheld if role.is_admin else self.withheld & role.permissions
+        return not lacks and self.may_take_away(role)
+
+    def may_take_away(self, role: Rights) -> bool:
+        """Tell whether a role may be withdrawn: its permissions are covered.
 
         One that permits nothing is asked for by its name alone (`role_required`): its holders hand it on.
         """

@@ -45,7 +45,7 @@ class UserRecord:
         second_email_at: when that was last changed; None: it never was.
         alarm_at: since when the user's "this wasn't me" stands; None: nothing was said.
         email_at: when the address was last changed or verified; None: it never was since the user was made.
-        email_before: the verified address of before that change.
+        email_before: the verified address of a day before that change; None: there was none.
     """
 
     id: int
@@ -250,10 +250,14 @@ def verify_email(connection: Connection, user_id: int, email: str, now: Instant 
 
 
 def _kept_in_mind(now: Instant) -> dict[str, Any]:
-    """Return what is stored of a change: of several within a day the address of before the first of them counts."""
-    is_settled = or_(user.c.email_at.is_(None), user.c.email_at <= now - SETTLED_AFTER, user.c.email_before.is_(None))
-    kept = case((and_(user.c.email_key.is_not(None), is_settled), user.c.email), else_=user.c.email_before)
-    return {"email_at": now, "email_before": kept}
+    """Return what is stored of a change: the verified address as it was a day before, None where there was none.
+
+    Who changes it twice within a day leaves no address of theirs; of a user as young as that the first one counts.
+    """
+    is_settled = or_(user.c.email_at.is_(None), user.c.email_at <= now - SETTLED_AFTER)
+    is_first = and_(user.c.email_before.is_(None), user.c.created_at > now - SETTLED_AFTER)
+    verified = case((user.c.email_key.is_not(None), user.c.email), else_=None)
+    return {"email_at": now, "email_before": case((or_(is_settled, is_first), verified), else_=user.c.email_before)}
 
 
 def _store_address(connection: Connection, user_id: int, values: dict[str, Any]) -> bool:

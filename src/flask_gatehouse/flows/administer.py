@@ -235,7 +235,7 @@ def withdraw(services: Services, act: Act, user_id: int, role: str) -> UserRecor
 
     def change(unit: Unit, act: Act, _target: UserRecord) -> Refused | None:
         key = role.casefold()  # which may be gone from the code: what remains of it must go too
-        if not acts.rights_of(services, unit, act).may_hand_on(services.roles.rights_of_role(unit.connection, key)):
+        if not acts.rights_of(services, unit, act).may_take_away(services.roles.rights_of_role(unit.connection, key)):
             return refused(Refusal.FORBIDDEN)
         if key == ADMIN and services.roles.is_last_admin(unit.connection, user_id, unit.now):
             return refused(Refusal.LAST_ADMIN)

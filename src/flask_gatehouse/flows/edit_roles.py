@@ -328,7 +328,8 @@ def _refuse_permissions(
     refusal = _hindrance(services, unit, act, key, present)
     if refusal is not None:
         return refusal
-    if not acts.rights_of(services, unit, act).covers(Rights(is_admin=False, permissions=wanted)):
+    mine = acts.rights_of(services, unit, act)
+    if mine.withheld & added or not mine.covers(Rights(is_admin=False, permissions=wanted)):
         return refused(Refusal.FORBIDDEN)
     if _outlasts_actor(services, unit, act, key, added):
         return refused_value("permission", "Your own right to one of these ends some day: somebody else must add it.")
@@ -350,7 +351,7 @@ def _hindrance(services: Services, unit: Unit, act: Act, key: str, present: froz
     beside = services.roles.held_beside(unit.connection, key, unit.now)
     reached = all(mine.covers(services.roles.rights_of_role(unit.connection, name)) for name in beside)
     itself = None if present is None else Rights(is_admin=False, permissions=present, roles=frozenset({key}))
-    return None if reached and (itself is None or mine.may_hand_on(itself)) else refused(Refusal.FORBIDDEN)
+    return None if reached and (itself is None or mine.may_take_away(itself)) else refused(Refusal.FORBIDDEN)
 
 
 def _outlasts_actor(services: Services, unit: Unit, act: Act, key: str, added: frozenset[str]) -> bool:

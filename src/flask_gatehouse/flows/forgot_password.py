@@ -53,7 +53,7 @@ def ask(services: Services, name: str, source: Source) -> Refused | None:
 def _letter(found: UserRecord | None, number: int) -> Letter:
     addresses = found.verified_addresses if found is not None and found.is_active else ()
     if found is None or number >= len(addresses):
-        return Letter(mail.RESET, None, "")
+        return Letter(mail.RESET, None, "", {"epoch": 0})
     return Letter(mail.RESET, found.id, addresses[number], {"epoch": found.epoch})
 
 

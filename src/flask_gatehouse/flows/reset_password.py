@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .services import Services, Unit
 
 MARKED = f"This password is marked as compromised: choose another. {GUIDANCE}"
+NO_TEMPORARY = "The password is marked as compromised: make a link, by which the same one is not chosen again."
 TEMPORARY_MICROS = 24 * 60 * tokens.MINUTE
 
 
@@ -56,7 +57,8 @@ def make_link(services: Services, actor: Actor, name: str, reason: str = "") -> 
 def make_temporary(services: Services, actor: Actor, name: str, reason: str = "") -> str | Refused:
     """Give an active user a random password that works once, within a day, and must then be replaced.
 
-    All sessions end.
+    All sessions end. In place of a password that is marked as compromised there is none: it would be forgotten with its
+    mark, and could be chosen again.
     """
     temporary = secrets.token_urlsafe(15)
     digest = services.hasher.hash(temporary, is_inside=True)
@@ -64,6 +66,9 @@ def make_temporary(services: Services, actor: Actor, name: str, reason: str = ""
         found = users.find_by_name(unit.connection, name, lock=True)
         if found is None or not found.is_active:
             return refused(Refusal.NOT_FOUND)
+        stored = passwords.find_credential_of(unit.connection, found.id)
+        if stored is not None and stored.compromised_at is not None:
+            return refused_value("temporary", NO_TEMPORARY)
         revoke.all_within(services, unit, actor, found.id, reason, Source())
         passwords.store(unit.connection, found.id, digest, unit.now, temporary_until=unit.now + TEMPORARY_MICROS)
         services.throttle.unlock(unit.connection, found.id)

@@ -83,7 +83,7 @@ def all_within(services: Services, unit: Unit, actor: Actor, user_id: int, reaso
 
 
 def of_everybody(services: Services, actor: Actor, reason: str, tell: Callable[[int], None]) -> tuple[int, int]:
-    """End all sessions, pending logins and links of all users, from the command line.
+    """End all sessions, pending logins, links and known browsers of all users, from the command line.
 
     Each user is a transaction of its own, so that people log in meanwhile; killed at any moment, the next run goes on.
 
@@ -96,22 +96,22 @@ def of_everybody(services: Services, actor: Actor, reason: str, tell: Callable[[
     Returns:
         How many sessions of how many users ended.
     """
-    ended = done = after = 0
+    ended = people = done = after = 0
     while True:
         with services.reading() as connection:
             owners = services.sessions.store.owners(connection, after=after)
         for user_id in owners:
             with services.unit() as unit:
-                ended += all_within(services, unit, actor, user_id, reason, Source())
-            done += 1
+                number = all_within(services, unit, actor, user_id, reason, Source())
+            ended, people, done = ended + number, people + bool(number), done + 1
             tell(done)
         if not owners:
-            return ended, done
+            return ended, people
         after = owners[-1]
 
 
 def owners(services: Services) -> int:
-    """Return how many users have a session or a pending login."""
+    """Return how many users have something that ends with all sessions."""
     with services.reading() as connection:
         return services.sessions.store.count_owners(connection)
 

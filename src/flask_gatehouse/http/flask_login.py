@@ -13,12 +13,13 @@ from flask_login import LoginManager, UserMixin, logout_user
 from flask_login.mixins import AnonymousUserMixin
 from flask_login.signals import user_accessed, user_logged_in, user_needs_refresh, user_unauthorized
 
+from flask_gatehouse.domain.policy import STEP_UP
 from flask_gatehouse.flows import login, second_step
 from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, Refused
 from flask_gatehouse.kernel.errors import SetupError
 from flask_gatehouse.kernel.identity import ADMIN
 
-from . import respond
+from . import decisions, respond
 from .context import here, services
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ class User(UserMixin):  # type: ignore[misc]  # Flask-Login has no types
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether anything counts here: not while all is withheld, as what asks in an open view would let them in."""
+        return not self.identity.withheld.is_all
 
     @property
     def id(self) -> int:
@@ -188,7 +194,10 @@ class GatehouseLoginManager(LoginManager):  # type: ignore[misc]  # Flask-Login 
             log.warning("login_manager.session_protection is not used: set GATEHOUSE_SESSION_PROTECTION")
 
     def unauthorized(self) -> ResponseReturnValue:
-        """Answer a guest: the host's handler, its login view, or our own page."""
+        """Answer a guest: the host's handler, its login view, or our own page; who owes a factor as the gate does."""
+        identity = here().identity
+        if identity is not None and identity.withheld.is_all:
+            return decisions.answer(STEP_UP)
         user_unauthorized.send(current_app._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001 - werkzeug's documented way
         if self.unauthorized_callback:
             answer: ResponseReturnValue = self.unauthorized_callback()

@@ -46,7 +46,7 @@ def _profile_context() -> dict[str, Any]:
     asked, asked_second = account.asked_addresses(services(), identity.user_id)
     told = {"user": user, "identity": identity, "is_fresh": wired().is_fresh(identity), "asked": asked}
     told |= {"lacks_factor": lacks_factor(), "has_mail": services().mailer.is_on}
-    return told | {"second": second, "asked_second": asked_second}
+    return told | {"second": second, "asked_second": asked_second, "acted": ""}
 
 
 @fresh_login_required

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 LONGEST_SLEEP = 60.0
 SHORTEST_SLEEP = 1.0
+MOMENT = 0.02
+"""Seconds before each round: the answer to who asked is out by then, so that what is sent does not slow it (rule 9)."""
 
 log = logging.getLogger("flask_gatehouse.mail")
 
@@ -73,6 +76,7 @@ class Postman:
 
     def _run(self) -> None:
         while True:
+            time.sleep(MOMENT)
             with self._state:
                 self._is_called = False
             pause = self._tried()

@@ -6,11 +6,11 @@ from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import and_, bindparam, delete, exists, func, insert, or_, select, update
 
 from flask_gatehouse.domain.policy import Demands
 from flask_gatehouse.kernel.identity import AAL2, ADMIN, FOREVER, NOTHING, Identity, Proof, Withheld, assurance
-from flask_gatehouse.kernel.schema import ACTIVE, grant, role, role_permission, session, user
+from flask_gatehouse.kernel.schema import ACTIVE, device, grant, link, mail, role, role_permission, session, user
 from flask_gatehouse.kernel.statements import Statement
 
 if TYPE_CHECKING:
@@ -107,6 +107,8 @@ _SURPLUS = {
     )
     for is_pending in (False, True)
 }
+_HAS_SOMETHING = or_(*(exists().where(table.c.user_id == user.c.id) for table in (session, link, device, mail)))
+"""A session, a pending login, a one-time link, a known browser, or a mail whose link is not made yet."""
 _EXPIRED = Statement(
     select(session.c.id)
     .where(session.c.expires_at <= bindparam("at_now"))
@@ -296,13 +298,13 @@ class SqlSessions:
         return connection.execute(statement).rowcount
 
     def owners(self, connection: Connection, *, after: int = 0, limit: int = 500) -> list[int]:
-        """Return ids of users who have a session or a pending login, in their order, paged by key."""
-        query = select(session.c.user_id).distinct().where(session.c.user_id > after)
-        return list(connection.execute(query.order_by(session.c.user_id).limit(limit)).scalars())
+        """Return ids of users who have something that an end of all sessions ends, in their order, paged by key."""
+        query = select(user.c.id).where(user.c.id > after, _HAS_SOMETHING)
+        return list(connection.execute(query.order_by(user.c.id).limit(limit)).scalars())
 
     def count_owners(self, connection: Connection) -> int:
-        """Return how many users have a session or a pending login."""
-        return int(connection.execute(select(func.count(session.c.user_id.distinct()))).scalar_one())
+        """Return how many users `owners` returns in all."""
+        return int(connection.execute(select(func.count()).select_from(user).where(_HAS_SOMETHING)).scalar_one())
 
     def drop_oldest(self, connection: Connection, user_id: int, *, keep: int, is_pending: bool) -> tuple[str, ...]:
         """Delete a user's oldest sessions until `keep` are left.
