@@ -137,7 +137,7 @@ def show(services: Services, name: str, *, as_json: bool) -> None:
     shown = {**_facts(user, roles), "email": _address_words(user)}
     del shown["is_email_verified"]
     words = _password_words(temporary_until, compromised_at, has_password=has_password)
-    facts = [*shown.items(), ("password", words), ("second e-mail", user.second_email or "none")]
+    facts = [*shown.items(), ("password", words), ("second address", user.second_email or "none")]
     facts.append(("second factors", factors or "none"))
     facts += [("on alarm since", when(user.alarm_at))] if user.alarm_at is not None else []
     print_facts([*facts, ("sessions", [session.row.public_id for session in sessions] or "none")])

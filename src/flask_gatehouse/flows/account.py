@@ -12,7 +12,7 @@ from flask_gatehouse.kernel.errors import HashingBusyError, InvalidFieldError, W
 from flask_gatehouse.kernel.identity import KNOWS, Actor, Identity, Proof, Source, renewed
 from flask_gatehouse.kernel.keys import secret_digest
 
-from . import alarm, revoke
+from . import acts, alarm, revoke
 from .notices import notice
 from .outcomes import BUSY_WAIT_MICROS, Refusal, Refused, refused, refused_field, refused_value
 from .stolen import STOLEN, is_stolen
@@ -174,7 +174,7 @@ def _ask_for_proof(
     services: Services, identity: Identity, address: str, source: Source
 ) -> AddressAsked | Refused | str:
     with services.unit() as unit:
-        stored = _find_inside(services, unit, identity)
+        stored = acts.find_inside(services, unit, identity)
         if stored is None:
             return refused(Refusal.GONE)
         if stored.email == address and stored.is_email_verified:
@@ -186,18 +186,9 @@ def _ask_for_proof(
         return AddressAsked(address)
 
 
-def _find_inside(services: Services, unit: Unit, identity: Identity) -> UserRecord | None:
-    """Return the user, locked, as long as the session stands: what was asked for in an ended one moves no address."""
-    stored = users.find(unit.connection, identity.user_id, lock=True)
-    session = services.sessions.store.find_public(unit.connection, identity.session_id)
-    if stored is None or not stored.is_active or session is None or session.epoch != stored.epoch:
-        return None
-    return stored
-
-
 def _store_email(services: Services, identity: Identity, address: str | None, source: Source) -> Refused | str | None:
     with services.unit() as unit:
-        stored = _find_inside(services, unit, identity)
+        stored = acts.find_inside(services, unit, identity)
         if stored is None:
             return refused(Refusal.GONE)
         if stored.email == address:
@@ -231,7 +222,7 @@ def change_second_email(
     if wait:
         return refused(Refusal.THROTTLED, wait=wait)
     with services.unit() as unit:
-        stored = _find_inside(services, unit, identity)
+        stored = acts.find_inside(services, unit, identity)
         if stored is None:
             return refused(Refusal.GONE)
         if stored.second_email == address:

@@ -1,4 +1,4 @@
-"""Who acts on others, why and from where, and what every such act is checked for. Shared by the flows that act."""
+"""Who acts, why and from where, and what every such act is checked for. Shared by the flows that act."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from flask_gatehouse.kernel.text import has_control
 from .outcomes import Refused, refused_field
 
 if TYPE_CHECKING:
+    from flask_gatehouse.domain.users import UserRecord
+
     from .services import Services, Unit
 
 REASON_MAX = 500
@@ -35,6 +37,21 @@ class Act:
     identity: Identity | None
     reason: str = ""
     source: Source = Source()
+
+
+def find_inside(services: Services, unit: Unit, identity: Identity) -> UserRecord | None:
+    """Return who acts on their own account, locked, as long as their session stands; None: it has ended meanwhile.
+
+    Args:
+        services: the app's services.
+        unit: the flow's transaction.
+        identity: who holds the session.
+    """
+    stored = users.find(unit.connection, identity.user_id, lock=True)
+    session = services.sessions.store.find_public(unit.connection, identity.session_id)
+    if stored is None or not stored.is_active or session is None or session.epoch != stored.epoch:
+        return None
+    return stored
 
 
 def require_reason(reason: str, *, is_required: bool) -> str:

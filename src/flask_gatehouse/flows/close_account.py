@@ -9,7 +9,7 @@ from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.factors import outstanding
 from flask_gatehouse.kernel.identity import AAL2, Actor, Identity, Source, assurance
 
-from . import erase
+from . import acts, erase
 from .outcomes import Refusal, Refused, refused, refused_value
 
 if TYPE_CHECKING:
@@ -33,9 +33,8 @@ def close(services: Services, identity: Identity, name: str, source: Source) -> 
         return refused(Refusal.THROTTLED, wait=charge.wait)
     with services.unit() as unit:
         services.roles.lock_admins(unit.connection)
-        stored = users.find(unit.connection, user_id, lock=True)
-        session = services.sessions.store.find_public(unit.connection, identity.session_id)
-        if stored is None or not stored.is_active or session is None or session.epoch != stored.epoch:
+        stored = acts.find_inside(services, unit, identity)
+        if stored is None:
             return refused(Refusal.GONE)
         if outstanding(unit.connection, services.factors, user_id) and assurance(identity.proofs) < AAL2:
             return refused(Refusal.FORBIDDEN)

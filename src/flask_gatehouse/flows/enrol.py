@@ -19,7 +19,7 @@ from .factor_changes import (
     forget_spare_codes,
     has_other_proof,
     hold,
-    owes_proof,
+    owes_proof_within,
     record,
 )
 from .outcomes import Refusal, Refused, refused, refused_value
@@ -79,7 +79,7 @@ def confirm_totp(services: Services, identity: Identity, secret: str, code: str,
             return held
         if factor.enrolled(unit.connection, identity.user_id):
             return refused(Refusal.GONE)
-        if owes_proof(services, unit.connection, identity):
+        if owes_proof_within(services, unit.connection, identity):
             return refused_value("factor", PROVE_BOTH)
         confirmed = offers.confirm(unit.connection, factor, asked, code, unit.now)
         if isinstance(confirmed, Unconfirmed):

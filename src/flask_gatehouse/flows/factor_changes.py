@@ -41,7 +41,14 @@ class Held:
 
 
 def hold(services: Services, unit: Unit, identity: Identity, secret: str) -> Held | Refused:
-    """Lock the user, then the acting session, and refuse where either has ended meanwhile."""
+    """Lock the user, then the acting session, and refuse where either has ended meanwhile or an alarm stands.
+
+    Args:
+        services: the app's services.
+        unit: the flow's transaction.
+        identity: who holds the session.
+        secret: the session's present secret.
+    """
     stored = passwords.lock_credential(unit.connection, identity.user_id)
     row = services.sessions.store.lock(unit.connection, secret_digest(secret))
     if stored is None or not stored.is_active or row is None:
@@ -53,17 +60,20 @@ def hold(services: Services, unit: Unit, identity: Identity, secret: str) -> Hel
     return Held(row, stored.epoch)
 
 
-def owes_proof(services: Services, connection: Connection, identity: Identity) -> bool:
-    """Tell whether a factor is enrolled that this session has not shown: it adds no other (NIST SP 800-63B 4.1.2.1)."""
+def owes_proof_within(services: Services, connection: Connection, identity: Identity) -> bool:
+    """Tell whether a factor is enrolled that this session has not shown: it adds no other (NIST SP 800-63B 4.1.2.1).
+
+    For flows that hold a connection already; pages ask `owes_proof`.
+    """
     if assurance(identity.proofs) >= AAL2:
         return False
     return bool(outstanding(connection, services.factors, identity.user_id))
 
 
-def is_to_prove(services: Services, identity: Identity) -> bool:
-    """Tell whether a session must show a factor before it may add another one."""
+def owes_proof(services: Services, identity: Identity) -> bool:
+    """Tell whether a session has to show an enrolled factor before it may add another one or close the account."""
     with services.reading() as connection:
-        return owes_proof(services, connection, identity)
+        return owes_proof_within(services, connection, identity)
 
 
 def has_other_proof(services: Services, identity: Identity, methods: frozenset[str]) -> bool:

@@ -63,7 +63,14 @@ class Circumstances:
 
 
 def of_login(user_id: int, source: Source, now: Instant, found: Circumstances) -> Letter | None:
-    """Return the one mail that a login is worth, the gravest reason first; None: it is an everyday one."""
+    """Return the one mail that a login is worth, the gravest reason first (ASVS V6.3.5); None: it is an everyday one.
+
+    Args:
+        user_id: who logged in.
+        source: where the request comes from.
+        now: the time of the login.
+        found: what is known of it and of those before.
+    """
     if found.wrong:
         return notice(AFTER_WRONG, user_id, source, wrong=found.wrong)
     if found.is_new:

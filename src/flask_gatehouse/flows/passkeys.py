@@ -21,7 +21,7 @@ from .factor_changes import (
     forget_spare_codes,
     has_other_proof,
     hold,
-    owes_proof,
+    owes_proof_within,
     record,
 )
 from .outcomes import Refusal, Refused, refused, refused_value
@@ -76,7 +76,7 @@ def confirm(
             return held
         if len(passkey_rows.of_user(unit.connection, identity.user_id)) >= MOST:
             return refused_value("passkey", ENOUGH)
-        if owes_proof(services, unit.connection, identity):
+        if owes_proof_within(services, unit.connection, identity):
             return refused_value("factor", PROVE_BOTH)
         is_first = not outstanding(unit.connection, services.factors, identity.user_id)
         doubt = made if isinstance(made, Doubt) else _store(unit, identity, made, name)

@@ -65,10 +65,5 @@ class Sealer:
         """What names the present secret: for what it sealed no older one is needed."""
         return self._keys.ids()[0]
 
-    @property
-    def known_ids(self) -> tuple[str, ...]:
-        """What names the secrets that are set, the present one first."""
-        return self._keys.ids()
-
     def _bound(self, owner: str) -> bytes:
         return f"{self._purpose}:{owner}".encode()

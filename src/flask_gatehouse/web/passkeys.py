@@ -32,7 +32,7 @@ def passkeys_page() -> ResponseReturnValue:
     """Show one's own passkeys, and enrol one that the browser has made."""
     if ceremonies.passkeys_of(services()) is None:
         return _missing()
-    if factor_changes.is_to_prove(services(), present_identity()):
+    if factor_changes.owes_proof(services(), present_identity()):
         return stale()
     form, state = factor_forms.PasskeyForm.of_request(), here()
     if request.method != "POST":

@@ -41,7 +41,7 @@ def shown(offer: Offer | None) -> dict[str, Any]:
 def totp_page() -> ResponseReturnValue:
     """Show the key of an authenticator app, and enrol it once a code of it was typed."""
     form, state, identity = factor_forms.CodeForm.of_request(), here(), present_identity()
-    if factor_changes.is_to_prove(services(), identity):
+    if factor_changes.owes_proof(services(), identity):
         return stale()
     if request.method != "POST":
         return _totp_form(form)

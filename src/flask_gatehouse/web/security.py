@@ -142,7 +142,7 @@ def _told(outcome: alarm.Raised) -> str:
 @step_up_required(within=FACTOR_CHANGE)
 def close() -> ResponseReturnValue:
     """Close the account for good, once its name was typed; who has a second factor has proven it."""
-    if factor_changes.is_to_prove(services(), present_identity()):
+    if factor_changes.owes_proof(services(), present_identity()):
         return stale()
     form = CloseForm.of_request()
     context: dict[str, Any] = {"name": present_identity().username}
