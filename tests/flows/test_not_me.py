@@ -376,6 +376,18 @@ def test_rule_32_alarms_of_one_user_are_few_in_a_day(home):
     pressed(home)
 
 
+def test_rule_32_presses_that_raise_no_alarm_use_up_nothing_of_the_owners_day(home):
+    alice = home.person("alice")
+    in_flight = [home.identity(home.session().secret)] * 8
+    outcomes = [alarm.raise_alarm(home.services, one, HERE) for one in in_flight]
+    assert [one == alarm.STANDS for one in outcomes] == [False, *[True] * 7]
+    link = reset_password.make_link(home.services, CLI, "alice")
+    assert isinstance(link, str)
+    assert reset_password.complete(home.services, link, NEW, HERE) == alice
+    assert {refusal(alarm.raise_alarm(home.services, one, HERE)) for one in in_flight} == {Refusal.GONE}
+    pressed(home, home.session(password=NEW).secret)
+
+
 def test_who_was_ended_meanwhile_presses_nothing(home):
     home.person("alice")
     one = home.session().secret

@@ -74,13 +74,22 @@ def raise_alarm(services: Services, identity: Identity, source: Source) -> Raise
     if charge.wait:
         return refused(Refusal.THROTTLED, wait=charge.wait)
     with services.unit() as unit:
-        stored = users.find(unit.connection, identity.user_id, lock=True)
-        if stored is not None and stored.alarm_at is not None:
-            return STANDS
-        session = services.sessions.store.find_public(unit.connection, identity.session_id)
-        if stored is None or not stored.is_active or session is None or session.epoch != stored.epoch:
-            return refused(Refusal.GONE)
-        return _raise(services, unit, stored, identity, source)
+        outcome = _raise_unless_ended(services, unit, identity, source)
+        if isinstance(outcome, Raised) and outcome.is_new:
+            services.throttle.judge(unit.connection, charge, unit.now)
+        else:
+            services.throttle.refund(unit.connection, charge, unit.now)
+        return outcome
+
+
+def _raise_unless_ended(services: Services, unit: Unit, identity: Identity, source: Source) -> Raised | Refused:
+    stored = users.find(unit.connection, identity.user_id, lock=True)
+    if stored is not None and stored.alarm_at is not None:
+        return STANDS
+    session = services.sessions.store.find_public(unit.connection, identity.session_id)
+    if stored is None or not stored.is_active or session is None or session.epoch != stored.epoch:
+        return refused(Refusal.GONE)
+    return _raise(services, unit, stored, identity, source)
 
 
 def has_way_back(services: Services, user: UserRecord, enrolled: Iterable[EnrolledFactor]) -> bool:

@@ -254,6 +254,11 @@ class Throttle:
         if charge.window_keys:
             judged(connection, charge.window_keys, now)
 
+    def refund(self, connection: Connection, charge: Charge, now: Instant) -> None:
+        """Take back what address and target were charged: nothing was done."""
+        if charge.window_keys:
+            judged(connection, charge.window_keys, now, refunded=1)
+
     def settle(self, connection: Connection, charge: Charge, now: Instant) -> None:
         """After a full login: zero the account's counter, give one address charge back (rule 3).
 

@@ -61,8 +61,8 @@ FORGOT = Rule("forgot", per_target=3)
 VERIFY = Rule("verify")
 ADDRESS = Rule("address", per_target=3)
 """Mails that are to verify an address; the target is the address, whoever names it."""
-ALARM = Rule("alarm", per_address=0, per_target=5, window=STREAK_LIFE)
-"""Alarms of one user; the button does nothing, and costs nothing, while one stands."""
+ALARM = Rule("alarm", per_address=0, per_target=5, window=STREAK_LIFE, is_judged=True)
+"""Alarms of one user; what raises none costs nothing: else a thief's presses would use up the owner's."""
 DENIAL = Rule("denied", per_target=20)
 """Refusals of one user that are recorded one by one; the next says that more follow."""
 FIRSTS = Rule("firsts", per_target=100)
