@@ -119,6 +119,31 @@ def test_rule_01_werkzeug_hashes_verify_and_ask_for_their_upgrade(method):
     assert held.verify(digest, WORD + " ") is Verdict.WRONG
 
 
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        "$argon2id$v=19$m=19456,t=999999,p=1",
+        "pepper:12345678:$argon2id$v=19$m=8,t=4294967295,p=1",
+        "$argon2i$m=8000000,t=1,p=4",
+        "scrypt:1073741824:8:1",
+        "scrypt:32768:8:1000000",
+        "pbkdf2:sha256:1000000000000",
+        "pbkdf2:sha256:00000000000000000000001000000000",
+        f"pbkdf2:sha256:{'9' * 5000}",
+    ],
+)
+def test_v15_2_2_a_row_that_was_brought_along_does_not_keep_the_one_thread_from_everybody(scheme):
+    salt, raw = "c29tZXNhbHRzb21lc2FsdA", "A" * 43
+    held = hasher()
+    held.imitate([f"{scheme}${salt}${raw}"])
+    assert held.verify(f"{scheme}${salt}${raw}", WORD) is Verdict.WRONG  # within the five seconds that it is waited for
+
+
+@pytest.mark.parametrize("method", ["scrypt", "pbkdf2", "scrypt:131072:8:1"])
+def test_what_others_hash_with_by_default_and_dearer_is_within_reach(method):
+    assert hasher().verify(generate_password_hash(WORD, method), WORD)
+
+
 def test_63b_3_1_1_2_24_v11_2_2_a_digest_of_another_cost_verifies_and_asks_for_its_renewal():
     cheap, dear = hasher(CHEAP), hasher(DEARER)
     assert dear.verify(cheap.hash(WORD), WORD) is Verdict.RIGHT_OUTDATED

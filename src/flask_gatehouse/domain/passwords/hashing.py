@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import threading
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
 from enum import Enum
+from math import prod
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
@@ -28,8 +30,18 @@ WAIT_SECONDS = 5.0
 WAITING_PLACES = 2
 RESERVED_PLACES = 1
 NICENESS = 5
+LONGEST_SCHEME = 200
 NO_MEMORY = "there is not enough memory to hash"
 _WERKZEUG = ("scrypt:", "pbkdf2:")
+_COSTS = (
+    (re.compile(r"\$argon2\w+(?:\$v=\d+)?\$m=(\d+),t=(\d+),p=\d+"), 1 << 22, 1 << 24),
+    (re.compile(r"scrypt:(\d+):(\d+):(\d+)"), 1 << 21, 1 << 24),
+    (re.compile(r"pbkdf2:\w+:(\d+)"), 1 << 25, 1 << 25),
+)
+"""Of each scheme where its numbers stand, the most that the first may be, and all of them multiplied.
+
+Beyond it a check takes longer than anybody waits (`WAIT_SECONDS`), or more memory than the process should risk.
+"""
 _pools: WeakSet[HashingPool] = WeakSet()
 
 
@@ -215,7 +227,7 @@ class Hasher:
         self._dummy = None
         for scheme, _ in Counter(scheme_of(digest) for digest in digests).most_common(1):
             with suppress(ValueError, KeyError):  # rows of no scheme that we know
-                self._dummy = self._digest_like(scheme)
+                self._dummy = None if _is_beyond_reach(scheme) else self._digest_like(scheme)
         self._dummy_digest()
 
     def _hash(self, value: str) -> str:
@@ -225,7 +237,7 @@ class Hasher:
             raise HashingBusyError(NO_MEMORY) from error
 
     def _verify(self, digest: str | None, value: str) -> Verdict:
-        if digest is None:
+        if digest is None or _is_beyond_reach(digest):
             self._check(self._dummy_digest(), value)
             return Verdict.WRONG
         if not self._check(digest, value):
@@ -321,6 +333,19 @@ def scheme_of(digest: str) -> str:
         return digest.partition("$")[0]
     start = digest.find("$argon2")
     return digest[: max(start - 1, 0)] + "$".join(digest[start:].split("$")[:4])
+
+
+def _is_beyond_reach(digest: str) -> bool:
+    """Tell whether checking a digest would keep the one thread from everybody else, as a row of elsewhere may."""
+    scheme = scheme_of(digest)
+    if len(scheme) > LONGEST_SCHEME:
+        return True
+    for form, most, product in _COSTS:
+        found = form.search(scheme)
+        if found is not None:
+            numbers = [int(number) for number in found.groups()]
+            return numbers[0] > most or prod(numbers) > product
+    return False
 
 
 def _argon2_like(parameters: str) -> Argon2id:
