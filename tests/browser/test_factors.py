@@ -135,7 +135,7 @@ def test_v6_3_3_an_administrator_demands_a_factor_and_resets_it_by_keyboard(demo
     must_be_fit(alice)
     bob.goto(f"{demo.url}/protected")
     bob.wait_for_url("**/account/security?next=/protected")
-    expect(bob.get_by_role("alert")).to_contain_text("it needs a second factor")
+    expect(bob.get_by_role("alert")).to_contain_text("A second factor is demanded of you")
     must_be_fit(bob)
     bob.get_by_role("link", name="Enrol an app").focus()
     press(bob, "Enter")

@@ -178,7 +178,9 @@ def test_rule_32_after_many_alarms_in_a_day_it_says_what_helps_instead(make_app)
     app = make_app()
     client, held = newcomer(app, "alice"), services_of(app)
     for _ in range(5):
-        held.throttle.spend(throttle.ALARM, "", held.clock.now(), target="alarm:1")
+        charge = held.throttle.spend(throttle.ALARM, "", held.clock.now(), target="alarm:1")
+        with held.unit() as unit:
+            held.throttle.judge(unit.connection, charge, unit.now)
     answer = press(client)
     assert (answer.status_code, int(answer.headers["Retry-After"]) > 80_000) == (429, True)
     assert "End all your sessions instead" in answer.get_data(as_text=True)
