@@ -121,7 +121,7 @@ def test_rule_27_two_that_seal_at_once_and_others_that_write_meanwhile_make_one_
     assert "Traceback" not in told[0] + told[1]
     assert isinstance(old.verified(), int), old.verified()
     assert {row[0] for row in old.rows(sa.select(SEGMENT.c.last_id))} == set(range(SMALL, ROWS + 1, SMALL))
-    assert old.kinds().count("logout") == written
+    assert old.rows(sa.select(sa.func.count()).where(EVENT.c.kind == "logout"))[0][0] == written
     for folder in folders:
         if (folder / "log.jsonl").exists():
             assert isinstance(verify_files([folder / "log.jsonl"], keys=old.services.keys), Checked)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
@@ -19,7 +16,7 @@ from flask_gatehouse.flows.outcomes import MustReplace, Refusal, Refused
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.errors import HashingBusyError
 from flask_gatehouse.kernel.identity import CLI, KNOWS, Proof
-from tests.support import house
+from tests.support import house, shortage
 from tests.support.house import BY_COMMAND, HERE, PASSWORD, WRONG
 
 NEW = "another quiet river"
@@ -393,23 +390,10 @@ def test_proofs_say_what_was_shown_and_when(home, alice):
     assert identity.proven_at == home.clock.now()
 
 
-@contextmanager
-def little_memory() -> Iterator[None]:
-    """Leave this process a quarter of a gibibyte more than it has."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 28), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
 def test_rule_03_what_could_not_be_hashed_for_want_of_memory_is_no_wrong_password(home):
     alice = home.person()
-    a_gibibyte = str(home.digest(alice)).replace("m=1024", "m=1048576")
     with home.services.database.unit() as connection:
-        passwords.store(connection, alice, a_gibibyte, 1)
-    with little_memory():
+        passwords.store(connection, alice, shortage.of_a_gibibyte(home.digest(alice)), 1)
+    with shortage.scarce():
         outcome = home.log_in()
     assert (outcome.reason, home.counter(f"user:{alice}")[0]) == (Refusal.BUSY, 0)

@@ -199,7 +199,6 @@ def build(url: str, *, clock: FrozenClock | None = None, factors: Iterable[Facto
 
 def close(house: House) -> None:
     """Give back the connections of a house."""
-    house.services.postman.retire(30)
     databases.close(house.app)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 from dataclasses import dataclass, field
@@ -29,6 +30,26 @@ def token_of(message: EmailMessage) -> str:
     return found[1]
 
 
+class _Controller(Controller):
+    """A server that remembers whom it serves."""
+
+    def __init__(self, *args: Any, **told: Any) -> None:
+        super().__init__(*args, **told)
+        self.served: list[Any] = []
+
+    def factory(self) -> Any:
+        """Serve one connection."""
+        self.served.append(super().factory())
+        return self.served[-1]
+
+    async def hang_up(self) -> None:
+        """End what is still open: a mail thread may be in the middle of a sentence."""
+        for transport in [one.transport for one in self.served if one.transport is not None]:
+            transport.abort()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
 @dataclass
 class PostOffice:
     """The server, and the mails that arrived."""
@@ -37,7 +58,7 @@ class PostOffice:
     recipients: list[str] = field(default_factory=list)
     answers: dict[str, str] = field(default_factory=dict)
     port: int = 0
-    _controller: Controller | None = None
+    _controller: _Controller | None = None
 
     async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:  # noqa: N802 - aiosmtpd's name
         """Take a recipient, or answer what the test says."""
@@ -58,12 +79,13 @@ class PostOffice:
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 self.port = free.getsockname()[1]
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, enable_SMTPUTF8=True)
+        self._controller = _Controller(self, hostname="127.0.0.1", port=self.port, enable_SMTPUTF8=True)
         self._controller.start()
 
     def close(self) -> None:
         """Answer no more."""
         if self._controller is not None:
+            asyncio.run_coroutine_threadsafe(self._controller.hang_up(), self._controller.loop).result(30)
             self._controller.stop()
             self._controller = None
 
