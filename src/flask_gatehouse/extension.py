@@ -309,7 +309,9 @@ class Gatehouse:
             stolen_passwords=breached.list_of(loaded.breached_passwords),
             sessions=sessions.Sessions(store, life, loaded.session_protection, loaded.max_sessions),
             roles=self._roles,
-            throttle=throttle.Throttle(database, keys, is_on=loaded.throttle == "on", methods=methods),
+            throttle=throttle.Throttle(
+                database, keys, is_on=loaded.throttle == "on", login_name=loaded.login_name, methods=methods
+            ),
             audit=audit.AuditLog(keys),
             policy=self._policy,
             freshness=policy.Freshness(micros(loaded.fresh), micros(loaded.admin_fresh)),

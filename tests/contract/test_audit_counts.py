@@ -1,4 +1,4 @@
-"""Counting the log by the hour: exact, what was only counted included, along an index, whatever cannot be read."""
+"""Counting the log by ten minutes: exact, what was only counted included, along an index, whatever cannot be read."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ import sqlalchemy as sa
 
 from flask_gatehouse.domain import throttle
 from flask_gatehouse.domain.audit import Event, counts
+from flask_gatehouse.domain.audit.counts import SlotCounts
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.clock import as_text, micros
 from flask_gatehouse.kernel.identity import SYSTEM
 from tests.support.plans import fill_log, plans_of
+from tests.support.statements import sent_to
 
 EVENT = schema.event
 MINUTE, HOUR, DAY = (micros(timedelta(minutes=number)) for number in (1, 60, 24 * 60))
 
 
-def per_hour(home, since, *kinds):
+def per_slot(home, since, *kinds, now=None):
     with home.services.reading() as connection:
-        return sorted(counts.per_hour(connection, kinds, since))
+        return sorted(home.services.audit.slots.per_slot(connection, kinds, since, now or home.clock.now()))
 
 
 def counted(home, since=0):
@@ -30,21 +32,39 @@ def counted(home, since=0):
         return sorted(counts.counted(connection, since, 10 * MINUTE))
 
 
-def test_each_hour_has_what_happened_in_it(home):
-    start = home.clock.now()
-    for minutes, kind in ((0, "logout"), (59, "logout"), (60, "logout"), (61, "user.created"), (200, "logout")):
+def test_each_slot_has_what_happened_in_it(home):
+    start = home.clock.now() // HOUR * HOUR
+    for minutes, kind in ((0, "logout"), (9, "logout"), (10, "logout"), (11, "user.created"), (55, "logout")):
         with home.services.database.unit() as connection:
             home.services.audit.append(connection, [Event(kind, SYSTEM)], start + minutes * MINUTE)
-    assert per_hour(home, start, "logout", "user.created") == [
+    assert per_slot(home, start, "logout", "user.created") == [
         ("logout", start, 2),
-        ("logout", start + HOUR, 1),
-        ("logout", start + 3 * HOUR, 1),
-        ("user.created", start + HOUR, 1),
+        ("logout", start + 10 * MINUTE, 1),
+        ("logout", start + 50 * MINUTE, 1),
+        ("user.created", start + 10 * MINUTE, 1),
     ]
-    assert per_hour(home, start + HOUR, "logout", "login.failed") == [
-        ("logout", start + HOUR, 1),
-        ("logout", start + 3 * HOUR, 1),
+    assert per_slot(home, start + 10 * MINUTE, "logout", "login.failed") == [
+        ("logout", start + 10 * MINUTE, 1),
+        ("logout", start + 50 * MINUTE, 1),
     ]
+
+
+def test_what_has_settled_is_counted_once_and_what_may_still_grow_again(home):
+    start = home.clock.now() // HOUR * HOUR
+    now, shown = start + 35 * MINUTE, []
+    for minutes in (2, 12, 22, 32):
+        with home.services.database.unit() as connection:
+            home.services.audit.append(connection, [Event("logout", SYSTEM)], start + minutes * MINUTE)
+        with sent_to(home.services.database) as sent:
+            shown.append(per_slot(home, start, "logout", now=now))
+        assert len(sent) == 1
+    assert [len(found) for found in shown] == [1, 1, 2, 3]  # what was written at 12 came too late to be seen
+    assert shown[-1] == [("logout", start + minutes * MINUTE, 1) for minutes in (0, 20, 30)]
+    with sent_to(home.services.database) as sent:
+        per_slot(home, start, "logout", now=now)
+    assert [int(one) for one in re.findall(r"\d{16}", str(sent))] == [start + 20 * MINUTE]
+    set_back = start + 15 * MINUTE  # the clock: nothing of before is trusted
+    assert len(per_slot(home, start, "logout", now=set_back)) == 4
 
 
 def tell(home, kind, number, ends_at):
@@ -120,14 +140,14 @@ def test_a_day_of_a_long_log_is_counted_along_an_index(home):
     fill_log(home.services.database, ROWS, now - 100 * DAY, 100 * DAY // ROWS, kind=kind)
     kinds = ("login.succeeded", "login.failed", "access.denied")
     for act in (
-        partial(counts.per_hour, kinds=kinds, since=now - DAY),
+        partial(SlotCounts().per_slot, kinds=kinds, since=now - DAY, now=now),
         partial(counts.counted, since=now - DAY, length=10 * MINUTE),
         partial(counts.troubles, since=now - 30 * DAY),
     ):
         plan = planned(home, act)
         assert re.search("ix_gatehouse_event_(kind_at|at|kind_id)", plan), plan
         assert not re.search("Seq Scan|SCAN gatehouse_event", plan), plan
-    assert sum(found.number for found in per_hour(home, now - DAY, *kinds)) in range(268, 273)
+    assert sum(found.number for found in per_slot(home, now - DAY, *kinds)) in range(268, 273)
 
 
 def test_who_is_shut_out_and_whose_grant_ends_is_found_along_an_index(home):

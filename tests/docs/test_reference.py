@@ -241,6 +241,8 @@ def test_v6_1_1_the_documented_delays_of_an_account_are_the_codes():
     assert number(rows["wrong passwords in a row before a delay"]) == first
     assert rules.delay_after(first - 1) == 0
     assert micros(duration(rows["first delay"])) == rules.delay_after(first)
+    assert rules.first_delay("username") == rules.FIRST_DELAY
+    assert rules.first_delay("both") == rules.first_delay("email") == 60 * rules.SECOND
     assert rules.delay_after(first + 1) == 2 * rules.delay_after(first)
     assert micros(duration(rows["longest delay"])) == rules.delay_after(first + 50)
     assert micros(duration(rows["a row of wrong ones is forgotten after the last of them by"])) == rules.STREAK_LIFE

@@ -39,6 +39,24 @@ def test_rule_03_v6_3_1_a_minute_of_guesses_at_one_account_gets_at_most_ten_chec
     assert isinstance(home.log_in("bob", address=ELSEWHERE), Issued)
 
 
+@pytest.mark.parametrize("login_name", ["both", "email"])
+@pytest.mark.parametrize("pause", [0.1, 1.0, 12.0])
+def test_rule_03_v6_3_1_a_name_and_an_address_together_are_good_for_no_more_than_ten_a_minute(
+    post, open_house, login_name, pause
+):
+    told = {"GATEHOUSE_LOGIN_NAME": login_name, "GATEHOUSE_MAIL_URL": post.url, "GATEHOUSE_ORIGINS": "http://localhost"}
+    home = open_house(**told)
+    home.services.postman.retire(10)
+    home.proven()
+    at: list[float] = []
+    for step in range(int(150 / pause)):
+        for name in ("alice", "alice@example.org"):
+            at += [step * pause] * checked(home, name, WRONG, f"10.0.{step // 200}.{step % 200}")
+        home.later(seconds=pause)
+    assert len(at) > 10  # it went on after the first delay
+    assert max(sum(1 for other in at if one <= other < one + 60) for one in at) <= 10
+
+
 def test_rule_03_v6_3_1_a_minute_of_spraying_two_hundred_accounts_from_one_address_gets_21_checked(home):
     for number in range(40):  # those beyond are never reached; the weak one is the last of its twenty
         home.person(f"sprayed{number}", WEAK if number % 20 == 19 else PASSWORD)

@@ -21,7 +21,7 @@ DAY = micros(timedelta(days=1))
 
 def activity(home):
     with home.services.reading() as connection:
-        return overview.activity(connection, home.clock.now())
+        return overview.activity(home.services, connection, home.clock.now())
 
 
 def totals(home):
@@ -57,9 +57,9 @@ def test_each_series_has_its_own_number_in_its_hour(quiet):
     assert found.numbers["logins"][-3:] == [1, 0, 1]
     assert found.numbers["failures"][-3:] == [1, 0, 0]
     assert found.hours[-1] <= quiet.clock.now() < found.hours[-1] + micros(timedelta(hours=1))
-    quiet.later(hours=21, minutes=58)
+    quiet.later(hours=21, minutes=49)
     assert totals(quiet) == {"logins": 2, "failures": 1, "refusals": 0}
-    quiet.later(minutes=4)
+    quiet.later(minutes=14)
     assert totals(quiet) == {"logins": 1, "failures": 0, "refusals": 0}
 
 

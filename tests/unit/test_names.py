@@ -64,7 +64,7 @@ def test_rule_02_the_key_of_a_name_is_of_the_pattern_again_or_there_is_none(name
 
 
 def _throttle(secret: str = "x" * 32) -> Throttle:
-    return Throttle(None, KeyRing(secret), is_on=False)  # type: ignore[arg-type]  # keys need no database
+    return Throttle(None, KeyRing(secret), is_on=False, login_name="username")  # type: ignore[arg-type]  # keys need no database
 
 
 def test_rule_02_the_charge_is_keyed_by_user_once_found_and_by_a_digest_of_the_name_before():

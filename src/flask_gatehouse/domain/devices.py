@@ -35,8 +35,8 @@ _FIND = Statement(
         device.c.digest == bindparam("at_digest"), _OF_USER
     )
 )
-_KEPT = select(device.c.id).where(_OF_USER).order_by(device.c.seen_at.desc(), device.c.id.desc()).limit(PER_USER)
-_FORGET_SURPLUS = Statement(delete(device).where(_OF_USER, device.c.id.not_in(_KEPT.scalar_subquery())))
+_BY_LAST_USE = select(device.c.id).where(_OF_USER).order_by(device.c.seen_at.desc(), device.c.id.desc())
+_SURPLUS = Statement(_BY_LAST_USE.offset(PER_USER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,9 @@ def remember(connection: Connection, cookie: str, user_id: int, now: Instant) ->
     """Know whoever holds this cookie for the user; of more than 10 browsers the one not used for longest goes."""
     new = {"digest": secret_digest(cookie), "user_id": user_id, "created_at": now, "seen_at": now}
     _REMEMBER.write(connection, new)
-    _FORGET_SURPLUS.write(connection, {"at_user": user_id})
+    surplus = [row[0] for row in _SURPLUS.rows(connection, {"at_user": user_id})]
+    if surplus:
+        connection.execute(delete(device).where(device.c.id.in_(surplus)))
 
 
 def _remembering(dialect: str) -> Any:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .services import Services
 
 HOURS = 24
-MINUTE = micros(timedelta(minutes=1))
+HOUR = micros(timedelta(hours=1))
 SOON = micros(timedelta(days=7))
 LATELY = micros(timedelta(days=30))
 NAMED_AT_MOST = 5
@@ -112,24 +112,25 @@ class Matter:
         return self.concern.name.lower()
 
 
-def activity(connection: Connection, now: Instant) -> Activity:
+def activity(services: Services, connection: Connection, now: Instant) -> Activity:
     """Count the last 24 hours, from the log; repeats are there once their window has been told.
 
     Args:
+        services: the app's services.
         connection: where to read.
         now: the present instant.
     """
-    end = now - now % MINUTE + MINUTE
-    since = end - HOURS * counts.HOUR
+    end = now - now % counts.SLOT + counts.SLOT
+    since = end - HOURS * HOUR
     numbers = {name: [0] * HOURS for name in SERIES}
     for kind, at, number in (
-        *counts.per_hour(connection, _SERIES_OF, since),
+        *services.audit.slots.per_slot(connection, _SERIES_OF, since, now),
         *counts.counted(connection, since, throttle.WINDOW),
     ):
         name = _SERIES_OF.get(kind, "refusals" if kind.endswith(".throttled") else "")
         if name and since <= at < end:
-            numbers[name][(at - since) // counts.HOUR] += number
-    return Activity(tuple(range(since, end, counts.HOUR)), numbers)
+            numbers[name][(at - since) // HOUR] += number
+    return Activity(tuple(range(since, end, HOUR)), numbers)
 
 
 def chain_matters(connection: Connection, now: Instant) -> Iterator[Matter]:

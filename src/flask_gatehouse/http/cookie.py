@@ -71,19 +71,28 @@ class GuardedSession(Asking, SessionMixin):
 
     # -- what changes it ----------------------------------------------------------------------------------------
 
-    def adopt(self, issued: Issued) -> Identity | None:
-        """Go on as the session just issued or rotated; its secret goes into the cookie."""
+    def adopt(self, issued: Issued) -> None:
+        """Go on as the session just issued or rotated; its secret goes into the cookie, its row is read when needed."""
+        before = self._identity
         self._issued, self._drops_pending = issued, True
         self.secret, self.has_left, self.is_leaving = issued.secret, False, False
-        self._is_loaded = self.is_consulted = True
-        before = self._identity
-        found = self.wired.services.sessions.load(issued.secret, self.agent, self.wired.services.clock.now())
-        self._identity = None if isinstance(found, Gone) else found.identity
-        self._row_data = "" if isinstance(found, Gone) else found.row.data
-        if before is None or self._identity is None or before.session_id != self._identity.session_id:
+        self._is_loaded, self.is_consulted = False, True
+        self._identity, self._row_data = None, ""
+        if before is None or before.session_id != issued.public_id:
             self._data, self.modified = None, False  # a rotated session keeps what this request wrote before
         self.claims.clear()
-        return self._identity
+
+    def _load(self) -> Identity | None:
+        if self._issued is None:
+            return super()._load()
+        self._is_loaded = True
+        services = self.wired.services
+        found = services.sessions.load(self._issued.secret, self.agent, services.clock.now())
+        if isinstance(found, Gone):  # it was ended just now: nothing of it goes into a guest's cookie
+            self._data, self.modified = None, False
+            return None
+        self._identity, self._row_data = found.identity, found.row.data
+        return found.identity
 
     def know_browser(self, cookie: str) -> None:
         """Let the browser keep a device cookie: a login or a reset has just succeeded in it (rule 5)."""

@@ -9,7 +9,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from flask import abort, current_app, g, request, url_for
-from flask_login import LoginManager, UserMixin, logout_user
+from flask_login import LoginManager, UserMixin, current_user, logout_user
 from flask_login.mixins import AnonymousUserMixin
 from flask_login.signals import user_accessed, user_logged_in, user_needs_refresh, user_unauthorized
 
@@ -278,17 +278,16 @@ def _give_up_pending(state: GuardedSession) -> None:
 
 def establish(issued: Issued) -> None:
     """Go on as the user whose login just succeeded: cookie, `current_user`, signal."""
-    identity = here().adopt(issued)
-    user = as_user(identity)
-    g._login_user = user  # noqa: SLF001 - where Flask-Login keeps it
-    g.pop("csrf_token", None)
-    user_logged_in.send(current_app._get_current_object(), user=user)  # type: ignore[attr-defined]  # noqa: SLF001 - werkzeug's documented way
+    renew(issued)
+    if user_logged_in.receivers:
+        app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - werkzeug's documented way
+        user_logged_in.send(app, user=current_user._get_current_object())  # noqa: SLF001 - the same
 
 
 def renew(issued: Issued) -> None:
-    """Go on under the new id of the same session."""
-    identity = here().adopt(issued)
-    g._login_user = as_user(identity)  # noqa: SLF001 - where Flask-Login keeps it
+    """Go on under the new id of the same session; who it is, Flask-Login reads when it is asked."""
+    here().adopt(issued)
+    g.pop("_login_user", None)
     g.pop("csrf_token", None)
 
 

@@ -76,7 +76,7 @@ def _who(state: GuardedSession | None) -> int:
     """Return whom the answer depends on: 0 nobody, 1 a cookie that was asked for, 2 a user or a form's token."""
     if state is None or not state.is_consulted:
         return 0
-    return 2 if state.is_token_read or state.may_ask_late or state.identity is not None else 1
+    return 2 if state.is_token_read or state.may_ask_late or state.secret or state.identity is not None else 1
 
 
 def _merge(headers: list[Pair], prepared: tuple[Pair, ...], present: set[str]) -> None:

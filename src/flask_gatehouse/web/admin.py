@@ -53,7 +53,7 @@ def overview() -> ResponseReturnValue:
         counts = users.count_by_state(connection)
         matters = list(flow.chain_matters(connection, now)) if may_read_log else []
         matters += flow.matters(held, connection, now)
-        picture = picture_of(flow.activity(connection, now)) if may_read_log else None
+        picture = picture_of(flow.activity(held, connection, now)) if may_read_log else None
     return page("admin.html", counts=counts, matters=matters, picture=picture, **_listed("", ""))
 
 

@@ -93,18 +93,17 @@ def log_in() -> ResponseReturnValue:
     """Check name and password and open a session."""
     form = forms.LoginForm.of_request()
     form.username.label.text = LOGIN_NAMES[services().settings.login_name]
-    context = _login_context()
     if request.method != "POST":
-        return page("login.html", form=form, **context)
+        return page("login.html", form=form, **_login_context())
     if not form.validate():
-        return invalid(form, "login.html", **context)
+        return invalid(form, "login.html", **_login_context())
     attempt = _attempt(is_remembered=form.remember.data)
     outcome = login.begin(services(), form.username.data, form.password.data, attempt)
     if isinstance(outcome, Refused):
-        return refused(outcome, "login.html", form=form, **context)
+        return refused(outcome, "login.html", form=form, **_login_context())
     if isinstance(outcome, FactorDue):
         hold_pending(outcome)
-        return done(url_for("gatehouse.factor", next=context["next"] or None), 202)
+        return done(url_for("gatehouse.factor", next=next_target("") or None), 202)
     if isinstance(outcome, MustReplace):
         flash("This was a temporary password. Choose your own.", "info")
         return done(url_for("gatehouse.reset_password", token=outcome.link_secret))

@@ -20,6 +20,7 @@ from flask_gatehouse.kernel.statements import Statement
 
 from . import search, segments, verification
 from .chain import GENESIS, SEALED, START, UNSEALED, Finding, Link, Walk, line_of, link_hash, parse_link
+from .counts import SlotCounts
 from .export import Checked, Stretch, pieces_of, verify_files, write_whole
 from .kinds import KINDS
 from .rows import BATCH, batches, first_id
@@ -116,11 +117,13 @@ class AuditLog:
 
     Attributes:
         stream: tells the log what was committed.
+        slots: counts events by ten minutes.
     """
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
         self.stream = Stream()
+        self.slots = SlotCounts()
 
     def append(self, connection: Connection, events: Iterable[Event], now: Instant) -> list[dict[str, Any]]:
         """Append events to the chain, last in their transaction: the head stays locked until it ends.

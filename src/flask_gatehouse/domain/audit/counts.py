@@ -1,4 +1,4 @@
-"""Counting events: how many of each kind in each hour, what was only counted included; what is told of the chain."""
+"""Counting events: how many of each kind every ten minutes, what was only counted included; troubles of the chain."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from flask_gatehouse.kernel.clock import Instant
 
-HOUR = 3_600_000_000
+SLOT = 600_000_000
+"""Ten minutes, in microseconds."""
+SETTLED_AFTER = SLOT
+"""How long an event may come late: it bears the instant at which its transaction began, by the clock of its machine."""
 COUNTED, VERIFIED = "failures.counted", "audit.verified"
 _MINUTE_DIGITS = len("2030-01-31T12:00")
 _COUNT_DIGITS = 15
@@ -30,7 +33,7 @@ class Number(NamedTuple):
 
     Attributes:
         kind: of the events.
-        at: when, to the hour or better, in microseconds.
+        at: when, to ten minutes or better, in microseconds.
         number: how often.
     """
 
@@ -51,19 +54,45 @@ class Trouble(NamedTuple):
     at: Instant
 
 
-def per_hour(connection: Connection, kinds: Collection[str], since: Instant) -> Iterator[Number]:
-    """Yield how many events of some kinds there were in each hour from an instant on, along an index.
+class _Settled(NamedTuple):
+    """What was counted from one instant to another, and grows no more."""
 
-    Args:
-        connection: where to read.
-        kinds: which.
-        since: where the first hour begins, in microseconds.
-    """
+    since: Instant = 0
+    until: Instant = 0
+    numbers: tuple[Number, ...] = ()
+
+
+class SlotCounts:
+    """Counts events by slots of ten minutes. What has settled is counted once a process, however much it was."""
+
+    def __init__(self) -> None:
+        self._settled: dict[frozenset[str], _Settled] = {}
+
+    def per_slot(self, connection: Connection, kinds: Collection[str], since: Instant, now: Instant) -> list[Number]:
+        """Return how many events of some kinds there were in each slot from an instant on, along an index.
+
+        Args:
+            connection: where to read.
+            kinds: which.
+            since: where the first slot begins, a multiple of `SLOT`.
+            now: the present instant.
+        """
+        asked = frozenset(kinds)
+        known, settled_until = self._settled.get(asked, _Settled()), (now - SETTLED_AFTER) // SLOT * SLOT
+        is_of_use = known.since <= since <= known.until <= settled_until
+        found = [number for number in known.numbers if number.at >= since] if is_of_use else []
+        found += _per_slot(connection, asked, known.until if is_of_use else since)
+        numbers = tuple(number for number in found if number.at < settled_until)
+        self._settled[asked] = _Settled(since, settled_until, numbers)
+        return found
+
+
+def _per_slot(connection: Connection, kinds: Collection[str], since: Instant) -> Iterator[Number]:
     # both databases divide whole numbers without a rest; as text, so that PostgreSQL sees one expression to group by
-    hour = literal_column(f"(at - {since}) / {HOUR}", BigInteger).label("hour")
-    query = select(event.c.kind, hour, func.count()).where(event.c.kind.in_(sorted(kinds)), event.c.at >= since)
-    for kind, number, count in connection.execute(query.group_by(event.c.kind, hour.name)):
-        yield Number(kind, since + number * HOUR, count)
+    slot = literal_column(f"at / {SLOT}", BigInteger).label("slot")
+    query = select(event.c.kind, slot, func.count()).where(event.c.kind.in_(sorted(kinds)), event.c.at >= since)
+    for kind, number, count in connection.execute(query.group_by(event.c.kind, slot.name)):
+        yield Number(kind, number * SLOT, count)
 
 
 def counted(connection: Connection, since: Instant, length: int) -> Iterator[Number]:

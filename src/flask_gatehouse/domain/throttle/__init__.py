@@ -9,7 +9,6 @@ from .beside import count_beside, uncount
 from .charge import FREE, Charge
 from .counters import (
     SEEN,
-    USER,
     Lockout,
     add_refusals,
     add_refused,
@@ -28,6 +27,7 @@ from .counters import (
     judged,
     settle,
 )
+from .keys import CounterKeys
 from .rules import (
     ADDRESS,
     ALARM,
@@ -53,7 +53,7 @@ from .rules import (
     address_keys,
 )
 from .spent import SpentWindows
-from .told import NAME, Counted, Noted, beside_the_first, told_of
+from .told import Counted, Noted, beside_the_first, told_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,56 +92,27 @@ __all__ = [
     "disabled_users",
 ]
 
-_DEVICE, _BY_MAIL = "device:", "by-mail:"
 
-
-class Throttle:
+class Throttle(CounterKeys):
     """The counters of one app.
 
     Args:
         database: where they are.
         keys: hides names of users who do not exist: people type passwords there.
         is_on: `GATEHOUSE_THROTTLE`.
+        login_name: `GATEHOUSE_LOGIN_NAME`.
         methods: of the second factors, each of which has a count of its own.
     """
 
-    def __init__(self, database: Database, keys: KeyRing, *, is_on: bool, methods: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, database: Database, keys: KeyRing, *, is_on: bool, login_name: str, methods: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(keys, login_name)
         self._database = database
-        self._keys = keys
         self._is_on = is_on
         self._methods = methods
         self._spent = SpentWindows()
         self._found_none_at: Instant = 0
-
-    def name_digest(self, name: str) -> str:
-        """Return a keyed digest of a login name, for counters and audit rows.
-
-        Only what could be a name is folded: else a letter that folds to another would share its counter (rule 2).
-        """
-        return self._keys.digest("throttle-name", name.lower() if name.isascii() else name)
-
-    def account_key(self, user_id: int | None, name: str) -> str:
-        """Return the account counter's key: by user once found, else by the digest of the name (rule 2)."""
-        return f"{USER}{user_id}" if user_id is not None else f"{NAME}{self.name_digest(name)}"
-
-    def mail_key(self, user_id: int | None, address: str) -> str:
-        """Return the account counter's key where an e-mail address was typed.
-
-        It delays nobody who types the name, nor the other way round: else a stranger learns whose address it is.
-        """
-        return f"{_BY_MAIL}{user_id}" if user_id is not None else self.account_key(None, address)
-
-    def inside_key(self, user_id: int) -> str:
-        """Return the key of the budget that people with a live session have to themselves."""
-        return f"inside:{user_id}"
-
-    def device_key(self, device_id: int) -> str:
-        """Return the key of the budget that one known browser has for its user."""
-        return f"{_DEVICE}{device_id}"
-
-    def factor_key(self, method: str, user_id: int) -> str:
-        """Return the key of one second factor of one user: each authenticator has its own count."""
-        return f"factor:{method}:{user_id}"
 
     # -- before a secret is checked -----------------------------------------------------------------------------
 
@@ -224,7 +195,8 @@ class Throttle:
     def _charge_account(
         self, connection: Connection, rule: Rule, key: str, window_keys: tuple[str, ...], now: Instant
     ) -> Charge:
-        lockout = charge_account(connection, key, now, is_kept=not key.startswith((NAME, _DEVICE, _BY_MAIL)))
+        is_kept, first = self.is_total_kept(key), self.first_delay_of(key)
+        lockout = charge_account(connection, key, now, is_kept=is_kept, first=first)
         if lockout.is_refused:
             # people inside share an address: what their own delay refuses uses up nothing of it; at the door it does
             judged(connection, window_keys, now, refunded=0 if rule.is_judged else 1)
@@ -244,7 +216,7 @@ class Throttle:
         if charge.account_key and charge.lockout is not None:
             with self._database.unit() as connection:
                 judged(connection, charge.window_keys, now)
-                give_back(connection, charge.account_key, charge.lockout)
+                give_back(connection, charge.account_key, charge.lockout, self.first_delay_of(charge.account_key))
         if charge.beside_key:  # apart: only who holds the user's row holds two of a user's counters
             with self._database.unit() as connection:
                 uncount(connection, charge.beside_key)

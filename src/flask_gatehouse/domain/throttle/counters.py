@@ -231,7 +231,7 @@ def settle(connection: Connection, account_key: str, keys: Iterable[str], now: I
     _SETTLE.write(connection, {"at_key": account_key, "at_now": now, "at_until": max(ends, default=0)})
 
 
-def charge_account(connection: Connection, key: str, now: Instant, *, is_kept: bool) -> Lockout:
+def charge_account(connection: Connection, key: str, now: Instant, *, is_kept: bool, first: int) -> Lockout:
     """Count one attempt as wrong until a full login says otherwise; refuse while the account is in its delay.
 
     The row stays locked until the transaction ends, so that parallel attempts are charged one after another.
@@ -241,6 +241,7 @@ def charge_account(connection: Connection, key: str, now: Instant, *, is_kept: b
         key: whose counter.
         now: the present instant.
         is_kept: whether the count to disable outlives the streak; that of a name nobody has does not.
+        first: the first delay, in microseconds.
     """
     ends_at = now + STREAK_LIFE
     charged = {"a_key": key, "a_now": now, "a_ends_at": ends_at, "a_purge_at": None if is_kept else ends_at}
@@ -248,7 +249,7 @@ def charge_account(connection: Connection, key: str, now: Instant, *, is_kept: b
     if row is None:
         return find_lockout(connection, key, is_refused=True) or Lockout(0, 0, 0)
     wrong, total = row[0], row[1]
-    delay = delay_after(wrong)
+    delay = delay_after(wrong, first)
     if not delay:
         return Lockout(wrong, total, 0)
     _DELAY.write(connection, {"at_key": key, "at_until": now + delay})
@@ -300,17 +301,17 @@ def delayed_users(connection: Connection, now: Instant, limit: int) -> dict[int,
     return {int(key.removeprefix(USER)): until for key, until in rows}
 
 
-def give_back(connection: Connection, key: str, charged: Lockout) -> None:
+def give_back(connection: Connection, key: str, charged: Lockout, first: int) -> None:
     """Undo one charge; a delay that it began ends with it, and one that a later charge began is a step shorter."""
     query = select(counter.c.count, counter.c.total, counter.c.blocked_until).where(counter.c.key == key)
     row = connection.execute(query.with_for_update()).one_or_none()
     if row is None or not row[0]:
         return
     wrong, total, blocked_until = row[0] - 1, row[1] - 1, row[2]
-    if blocked_until == charged.blocked_until or not delay_after(wrong):
+    if blocked_until == charged.blocked_until or not delay_after(wrong, first):
         blocked_until = 0
     else:
-        blocked_until -= delay_after(wrong + 1) - delay_after(wrong)
+        blocked_until -= delay_after(wrong + 1, first) - delay_after(wrong, first)
     values = {"count": wrong, "total": total, "blocked_until": blocked_until}
     connection.execute(update(counter).where(counter.c.key == key).values(**values))
 
