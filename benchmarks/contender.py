@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -19,12 +20,21 @@ PASSWORD = "seven quiet lanterns at 4"
 #: What a secret must be in every contender: long enough for each of them to take it without a warning.
 SECRET = "benchmarks-only-0123456789-0123456789-0123456789-0123456789"
 
+#: Argon2id as Gatehouse has it by default: memory in KiB, passes, lanes.
+COST = (19456, 2, 1)
+
 PLAIN = "plain Flask"
 NOTES = "notes' stack"
 NOTES_POSTGRES = "notes' stack, PostgreSQL"
 GATEHOUSE = "Gatehouse"
 GATEHOUSE_FLASK_LOGIN = "Gatehouse, Flask-Login's label"
 GATEHOUSE_POSTGRES = "Gatehouse, PostgreSQL"
+
+
+def hasher() -> PasswordHasher:
+    """The reference implementation, with which the peers hash, at `COST`."""
+    memory, passes, lanes = COST
+    return PasswordHasher(time_cost=passes, memory_cost=memory, parallelism=lanes)
 
 
 @dataclass(frozen=True)

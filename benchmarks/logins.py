@@ -1,7 +1,8 @@
 """`python -m benchmarks.logins`: how many logins a second, of what the cores could hash at the same cost.
 
 The limit is the same Argon2 in as many plain processes as there are cores: by the reference implementation, with which
-the peers hash, and by what Gatehouse hashes with. Limits and server take turns. The load shares the cores with the
+the peers hash, and by what Gatehouse hashes with. Behind the same server stands a bare app that does nothing but hash
+with the reference: no app that hashes with it does more there. All take turns. The load shares the cores with the
 server; what it uses of them is measured and told.
 """
 
@@ -23,35 +24,28 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from argon2 import PasswordHasher
 from rich.console import Console
 
 from benchmarks import fill, report, results
 from benchmarks.browser import HEADERS, ORIGIN, WrongAnswerError, csrf_token
 from benchmarks.by_server import Part, gathered, turns_command
-from benchmarks.contender import PASSWORD
+from benchmarks.contender import COST, PASSWORD, hasher
 from benchmarks.contenders import gatehouse
 from benchmarks.keep_alive import Connection, cookies_of, request, spread, wait_of
 from benchmarks.promises import at_least, at_most
 from benchmarks.results import Chart, Result
-from benchmarks.served_app import SETTINGS
+from benchmarks.served_app import BARE, SETTINGS
 from benchmarks.servers import CORES, Server, serving
 from flask_gatehouse import migrations
 from flask_gatehouse.domain.passwords.argon2id import Argon2id
 from flask_gatehouse.kernel.database import Database, open_engine
 
-COST = (19456, 2, 1)
 USERS = 20_000
 #: Of each worker: one login hashes, one is before or behind its hash.
 CONNECTIONS = 2
 PROXY = {"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1/32"}
 SPEED, REST = "logins per second at equal Argon2 cost, over the limit of the cores", "all of a login but its hash"
-
-
-def hasher() -> PasswordHasher:
-    """Argon2 at the cost that Gatehouse has by default."""
-    memory, passes, lanes = COST
-    return PasswordHasher(time_cost=passes, memory_cost=memory, parallelism=lanes)
+BESIDE_BARE = "the same, over a bare app behind the same server that hashes with the reference"
 
 
 @dataclass(frozen=True)
@@ -174,6 +168,7 @@ class Round(NamedTuple):
 
     reference: Turn
     own: Turn
+    bare: Turn
     server: Turn
 
 
@@ -183,13 +178,19 @@ def measure(console: Console, name: str, rounds: int, seconds: float) -> list[Ro
         folder = Path(opened.enter_context(TemporaryDirectory(prefix="bench-")))
         opened.enter_context(town(folder))
         settings = {SETTINGS: json.dumps(PROXY)}
-        server = opened.enter_context(serving(name, "gatehouse", folder, workers=CORES, threads=8, **settings))
+        server, bare = (
+            opened.enter_context(serving(name, app, folder, workers=CORES, threads=8, **settings))
+            for app in ("gatehouse", BARE)
+        )
         pool = opened.enter_context(multiprocessing.get_context("spawn").Pool(CORES))
         digest, users = hasher().hash(PASSWORD), Numbers()
-        clients = [Client(connection, users) for connection in spread(server, CORES, CONNECTIONS)]
+        clients, others = (
+            [Client(connection, users) for connection in spread(one, CORES, CONNECTIONS)] for one in (server, bare)
+        )
         turns: list[Callable[[float], Turn]] = [
             lambda span: limit(pool, reference, digest, span),
             lambda span: limit(pool, own, digest, span),
+            lambda span: logins(bare, others, span),
             lambda span: logins(server, clients, span),
         ]
         for turn in turns:
@@ -208,19 +209,22 @@ def line(name: str, rounds: list[Round]) -> Part:
     """One server's line of the table; ratios are formed within a round."""
     load = statistics.median(one.server.load_cpu / (one.server.seconds * CORES) for one in rounds)
     left = [1 - one.server.load_cpu / (one.server.seconds * CORES) for one in rounds]
+    beside_bare = statistics.median(one.server.rate / one.bare.rate for one in rounds)
     share, of_own = (
         statistics.median(one.server.rate / one[which].rate / part for one, part in zip(rounds, left, strict=True))
         for which in (0, 1)
     )
     rest = statistics.median(1 - (one.own.cpu / one.own.done) / (one.server.cpu / one.server.done) for one in rounds)
-    rates = [statistics.median(one[which].rate for one in rounds) for which in range(3)]
-    cells = (*(f"{rate:.1f}" for rate in rates), f"{load:.1%}", f"{share:.3f}", f"{of_own:.3f}", f"{rest:.1%}")
+    rates = [statistics.median(one[which].rate for one in rounds) for which in range(4)]
+    shares = (f"{load:.1%}", f"{share:.3f}", f"{of_own:.3f}", f"{beside_bare:.3f}", f"{rest:.1%}")
+    cells = (*(f"{rate:.1f}" for rate in rates), *shares)
     promises = [
         at_least(SPEED, f"{name}: logins over the limit, less what the load took,", share, 0.95),
+        at_least(BESIDE_BARE, f"{name}: logins over those of the bare app", beside_bare, 0.95),
         at_most(REST, f"{name}: share of a login's processor time that is no hash", rest, 0.05),
     ]
     row = (name, *cells, str(sum(one.server.busy for one in rounds)))
-    names = ("Argon2 alone, the reference", "Argon2 alone, libsodium", "Gatehouse")
+    names = ("Argon2 alone, the reference", "Argon2 alone, libsodium", "a bare app", "Gatehouse")
     return Part([row], promises, [(f"{name}, {what}", rate) for what, rate in zip(names, rates, strict=True)])
 
 
@@ -234,15 +238,17 @@ def main(*, rounds: int, seconds: float, server: tuple[str, ...], write: bool) -
         "Logins",
         f"Right passwords of {USERS:,} people from as many addresses, sent to {CORES} server processes, throttle on; "
         f"beside it Argon2 alone in {CORES} processes, by the reference implementation and by libsodium. The limit is "
-        "the reference, with which the peers hash.",
+        "the reference, with which the peers hash; the bare app does nothing but hash with it, behind the same server.",
         (
             "server",
             "the reference alone, a second",
             "libsodium alone, a second",
+            "a bare app, a second",
             "logins a second",
             "the load's share of the cores",
             "part of the limit",
             "part of libsodium's",
+            "of the bare app's",
             "no hash",
             "told to come again",
         ),

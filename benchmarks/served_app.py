@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask
 
 from benchmarks.browser import client_of, submit
-from benchmarks.contender import PASSWORD, Contender
+from benchmarks.contender import PASSWORD, Contender, hasher
 from benchmarks.contenders import gatehouse, notes, plain
+from benchmarks.contenders.bare import Bare
 from flask_gatehouse.domain.passwords import Hasher
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 CONTENDER, FOLDER, SETTINGS, CHECKS = "BENCH_CONTENDER", "BENCH_FOLDER", "BENCH_SETTINGS", "BENCH_CHECKS"
 CONTENDERS = {"plain": plain.create, "gatehouse": gatehouse.create, "notes": notes.create}
+BARE = "bare"
 WORKER_PATH = "/which-worker"
 
 
@@ -76,11 +78,16 @@ def count_checks(path: Path) -> None:
     notes.check_password_hash = checking_notes
 
 
-def create() -> Flask:
+def create() -> Flask | Bare:
     """The app for a server's worker."""
     if CHECKS in os.environ:
         count_checks(Path(os.environ[CHECKS]))
-    settings = json.loads(os.environ.get(SETTINGS, "{}"))
-    app = contender(os.environ[CONTENDER], Path(os.environ[FOLDER]), **settings).app
+    app = _chosen(os.environ[CONTENDER])
     app.wsgi_app = Numbered(app.wsgi_app)  # type: ignore[method-assign]  # as Flask's own documentation does
     return app
+
+
+def _chosen(name: str) -> Flask | Bare:
+    if name == BARE:
+        return Bare(hasher())
+    return contender(name, Path(os.environ[FOLDER]), **json.loads(os.environ.get(SETTINGS, "{}"))).app
