@@ -112,7 +112,16 @@ def circumstances() -> str:
     """What a reader must know of the machine: how many cores, and which versions."""
     python = f"{platform.python_implementation()} {platform.python_version()}"
     packages = [f"{name} {_version(name)}" for name in PACKAGES if _version(name)]
-    return ", ".join([f"{os.cpu_count()} CPUs", python, *packages])
+    return ", ".join([f"{os.cpu_count()} CPUs", *_huge_pages(), python, *packages])
+
+
+def _huge_pages() -> list[str]:
+    """Whether Linux hands out memory in pages of 2 MiB: what a hash costs depends on it."""
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not setting.is_file():
+        return []
+    chosen = setting.read_text(encoding="ascii").partition("[")[2].partition("]")[0]
+    return [f"transparent huge pages: {chosen}"]
 
 
 def _version(package: str) -> str | None:
