@@ -45,7 +45,7 @@ USERS = 20_000
 CONNECTIONS = 2
 PROXY = {"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1/32"}
 SPEED, REST = "logins per second at equal Argon2 cost, over the limit of the cores", "all of a login but its hash"
-BESIDE_BARE = "the same, over a bare app behind the same server that hashes with the reference"
+BESIDE_BARE = "logins per second, over a bare app behind the same server that hashes with the reference"
 
 
 @dataclass(frozen=True)
@@ -184,13 +184,13 @@ def measure(console: Console, name: str, rounds: int, seconds: float) -> list[Ro
         )
         pool = opened.enter_context(multiprocessing.get_context("spawn").Pool(CORES))
         digest, users = hasher().hash(PASSWORD), Numbers()
-        clients, others = (
+        clients, bare_clients = (
             [Client(connection, users) for connection in spread(one, CORES, CONNECTIONS)] for one in (server, bare)
         )
-        turns: list[Callable[[float], Turn]] = [
+        turns: list[Callable[[float], Turn]] = [  # in the order of the fields of `Round`
             lambda span: limit(pool, reference, digest, span),
             lambda span: limit(pool, own, digest, span),
-            lambda span: logins(bare, others, span),
+            lambda span: logins(bare, bare_clients, span),
             lambda span: logins(server, clients, span),
         ]
         for turn in turns:
@@ -216,7 +216,7 @@ def line(name: str, rounds: list[Round]) -> Part:
         for which in (0, 1)
     )
     rest = statistics.median(1 - (one.own.cpu / one.own.done) / (one.server.cpu / one.server.done) for one in rounds)
-    rates = [statistics.median(one[which].rate for one in rounds) for which in range(4)]
+    rates = [statistics.median(one[which].rate for one in rounds) for which in range(len(Round._fields))]
     shares = (f"{load:.1%}", f"{share:.3f}", f"{of_own:.3f}", f"{beside_bare:.3f}", f"{rest:.1%}")
     cells = (*(f"{rate:.1f}" for rate in rates), *shares)
     promises = [

@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_gatehouse.domain.sessions import Issued
+from flask_gatehouse.domain.throttle.rules import SECOND
 from flask_gatehouse.flows import administer, second_step
 from flask_gatehouse.flows.opening import Attempt
 from flask_gatehouse.flows.outcomes import FactorDue, Refusal, Refused
@@ -47,6 +48,23 @@ def test_rule_09_v6_3_8_the_delay_of_a_name_tells_nobody_whose_address_is_whose(
         seen.append([refusals(home, first, 7, f"10.{number}.0"), refusals(home, second, 7, f"10.{number}.1")])
     delayed = [Refusal.CREDENTIALS] * 5 + [Refusal.THROTTLED] * 2
     assert seen == [[delayed, delayed]] * 2
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_rule_09_v6_3_8_whom_nobody_knows_waits_as_long_as_who_exists(home, alice, which):
+    waits = []
+    for number, pair in enumerate(PAIRS.items()):
+        refusals(home, pair[which], 5, f"10.{number}.0")
+        outcome = home.log_in(pair[which], WRONG, address=f"10.{number}.1.1")
+        assert isinstance(outcome, Refused)
+        waits.append(outcome.wait)
+    assert waits == [60 * SECOND] * 2
+
+
+def test_rule_03_the_first_delay_is_doubled_only_where_a_name_or_an_address_is_typed(home, alice):
+    held = home.services.throttle
+    own = (held.inside_key(alice), held.device_key(1), held.factor_key("totp", alice))
+    assert {held.first_delay_of(key) for key in own} == {30 * SECOND}
 
 
 def test_rule_09_a_wrong_password_costs_the_same_whosever_the_address(home, alice):

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from flask_gatehouse.domain import throttle
 from flask_gatehouse.domain.audit import Event, counts
-from flask_gatehouse.domain.audit.counts import SlotCounts
+from flask_gatehouse.domain.audit.counts import EventCounts
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.clock import as_text, micros
 from flask_gatehouse.kernel.identity import SYSTEM
@@ -22,9 +22,9 @@ EVENT = schema.event
 MINUTE, HOUR, DAY = (micros(timedelta(minutes=number)) for number in (1, 60, 24 * 60))
 
 
-def per_slot(home, since, *kinds, now=None):
+def by_ten_minutes(home, since, *kinds, now=None):
     with home.services.reading() as connection:
-        return sorted(home.services.audit.slots.per_slot(connection, kinds, since, now or home.clock.now()))
+        return sorted(home.services.audit.counts.by_ten_minutes(connection, kinds, since, now or home.clock.now()))
 
 
 def counted(home, since=0):
@@ -32,18 +32,18 @@ def counted(home, since=0):
         return sorted(counts.counted(connection, since, 10 * MINUTE))
 
 
-def test_each_slot_has_what_happened_in_it(home):
+def test_each_ten_minutes_have_what_happened_in_them(home):
     start = home.clock.now() // HOUR * HOUR
     for minutes, kind in ((0, "logout"), (9, "logout"), (10, "logout"), (11, "user.created"), (55, "logout")):
         with home.services.database.unit() as connection:
             home.services.audit.append(connection, [Event(kind, SYSTEM)], start + minutes * MINUTE)
-    assert per_slot(home, start, "logout", "user.created") == [
+    assert by_ten_minutes(home, start, "logout", "user.created") == [
         ("logout", start, 2),
         ("logout", start + 10 * MINUTE, 1),
         ("logout", start + 50 * MINUTE, 1),
         ("user.created", start + 10 * MINUTE, 1),
     ]
-    assert per_slot(home, start + 10 * MINUTE, "logout", "login.failed") == [
+    assert by_ten_minutes(home, start + 10 * MINUTE, "logout", "login.failed") == [
         ("logout", start + 10 * MINUTE, 1),
         ("logout", start + 50 * MINUTE, 1),
     ]
@@ -56,15 +56,20 @@ def test_what_has_settled_is_counted_once_and_what_may_still_grow_again(home):
         with home.services.database.unit() as connection:
             home.services.audit.append(connection, [Event("logout", SYSTEM)], start + minutes * MINUTE)
         with sent_to(home.services.database) as sent:
-            shown.append(per_slot(home, start, "logout", now=now))
+            shown.append(by_ten_minutes(home, start, "logout", now=now))
         assert len(sent) == 1
     assert [len(found) for found in shown] == [1, 1, 2, 3]  # what was written at 12 came too late to be seen
     assert shown[-1] == [("logout", start + minutes * MINUTE, 1) for minutes in (0, 20, 30)]
     with sent_to(home.services.database) as sent:
-        per_slot(home, start, "logout", now=now)
+        by_ten_minutes(home, start, "logout", now=now)
     assert [int(one) for one in re.findall(r"\d{16}", str(sent))] == [start + 20 * MINUTE]
     set_back = start + 15 * MINUTE  # the clock: nothing of before is trusted
-    assert len(per_slot(home, start, "logout", now=set_back)) == 4
+    assert len(by_ten_minutes(home, start, "logout", now=set_back)) == 4
+    by_ten_minutes(home, start + 20 * MINUTE, "logout", now=now)
+    assert len(by_ten_minutes(home, start, "logout", now=now)) == 4  # from earlier on: counted anew
+    a_day_later = now + DAY
+    assert by_ten_minutes(home, start + DAY, "logout", now=a_day_later) == []
+    assert by_ten_minutes(home, start, "user.created", now=a_day_later) == []  # of other kinds nothing is known
 
 
 def tell(home, kind, number, ends_at):
@@ -140,14 +145,14 @@ def test_a_day_of_a_long_log_is_counted_along_an_index(home):
     fill_log(home.services.database, ROWS, now - 100 * DAY, 100 * DAY // ROWS, kind=kind)
     kinds = ("login.succeeded", "login.failed", "access.denied")
     for act in (
-        partial(SlotCounts().per_slot, kinds=kinds, since=now - DAY, now=now),
+        partial(EventCounts().by_ten_minutes, kinds=kinds, since=now - DAY, now=now),
         partial(counts.counted, since=now - DAY, length=10 * MINUTE),
         partial(counts.troubles, since=now - 30 * DAY),
     ):
         plan = planned(home, act)
         assert re.search("ix_gatehouse_event_(kind_at|at|kind_id)", plan), plan
         assert not re.search("Seq Scan|SCAN gatehouse_event", plan), plan
-    assert sum(found.number for found in per_slot(home, now - DAY, *kinds)) in range(268, 273)
+    assert sum(found.number for found in by_ten_minutes(home, now - DAY, *kinds)) in range(268, 273)
 
 
 def test_who_is_shut_out_and_whose_grant_ends_is_found_along_an_index(home):

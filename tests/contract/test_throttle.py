@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_gatehouse.domain.throttle import LOGIN, RESET, Charge, Rule
-from flask_gatehouse.domain.throttle.rules import delay_after
+from flask_gatehouse.domain.throttle.rules import FIRST_DELAY, delay_after
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError
 from tests.support import house
@@ -69,7 +69,7 @@ def test_rule_03_the_delay_doubles_to_an_hour(home):
         assert spend(home).wait == 0
         waits.append(max(home.counter(KEY)[2] - home.clock.now(), 0))
         home.later(microseconds=waits[-1])
-    assert waits == [delay_after(wrong) for wrong in range(1, 21)]
+    assert waits == [delay_after(wrong, FIRST_DELAY) for wrong in range(1, 21)]
     assert waits[-1] == 3600 * SECOND
 
 

@@ -113,18 +113,18 @@ class Matter:
 
 
 def activity(services: Services, connection: Connection, now: Instant) -> Activity:
-    """Count the last 24 hours, from the log; repeats are there once their window has been told.
+    """Count the 24 hours that end with the present ten minutes; repeats are there once their window has been told.
 
     Args:
         services: the app's services.
         connection: where to read.
         now: the present instant.
     """
-    end = now - now % counts.SLOT + counts.SLOT
+    end = now - now % counts.TEN_MINUTES + counts.TEN_MINUTES
     since = end - HOURS * HOUR
     numbers = {name: [0] * HOURS for name in SERIES}
     for kind, at, number in (
-        *services.audit.slots.per_slot(connection, _SERIES_OF, since, now),
+        *services.audit.counts.by_ten_minutes(connection, _SERIES_OF, since, now),
         *counts.counted(connection, since, throttle.WINDOW),
     ):
         name = _SERIES_OF.get(kind, "refusals" if kind.endswith(".throttled") else "")

@@ -277,17 +277,21 @@ def _give_up_pending(state: GuardedSession) -> None:
 
 
 def establish(issued: Issued) -> None:
-    """Go on as the user whose login just succeeded: cookie, `current_user`, signal."""
-    renew(issued)
-    if user_logged_in.receivers:
+    """Go on as the user whose login just succeeded, and send `user_logged_in`."""
+    _go_on(issued)
+    if user_logged_in.receivers:  # else nobody asks for the user, and the session's row is not read
         app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - werkzeug's documented way
         user_logged_in.send(app, user=current_user._get_current_object())  # noqa: SLF001 - the same
 
 
 def renew(issued: Issued) -> None:
-    """Go on under the new id of the same session; who it is, Flask-Login reads when it is asked."""
+    """Go on under the new id of the same session."""
+    _go_on(issued)
+
+
+def _go_on(issued: Issued) -> None:
     here().adopt(issued)
-    g.pop("_login_user", None)
+    g.pop("_login_user", None)  # Flask-Login asks again when `current_user` is read
     g.pop("csrf_token", None)
 
 

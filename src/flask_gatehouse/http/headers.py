@@ -76,6 +76,7 @@ def _who(state: GuardedSession | None) -> int:
     """Return whom the answer depends on: 0 nobody, 1 a cookie that was asked for, 2 a user or a form's token."""
     if state is None or not state.is_consulted:
         return 0
+    # the secret first: of a session just issued it says "somebody" without reading the row
     return 2 if state.is_token_read or state.may_ask_late or state.secret or state.identity is not None else 1
 
 

@@ -20,11 +20,11 @@ from flask_gatehouse.kernel.statements import Statement
 
 from . import search, segments, verification
 from .chain import GENESIS, SEALED, START, UNSEALED, Finding, Link, Walk, line_of, link_hash, parse_link
-from .counts import SlotCounts
+from .counts import EventCounts
 from .export import Checked, Stretch, pieces_of, verify_files, write_whole
 from .kinds import KINDS
-from .rows import BATCH, batches, first_id
-from .search import READ_AT_MOST, SLACK, Entry, Found, Wanted, address_of
+from .rows import BATCH, SLACK, batches, first_id
+from .search import READ_AT_MOST, Entry, Found, Wanted, address_of
 from .segments import Sealed, Segment
 from .stream import EMIT_AFTER, EMIT_EVERY, FIELDS, Stream
 from .verification import Verified, head_bytes, is_sealed
@@ -117,13 +117,13 @@ class AuditLog:
 
     Attributes:
         stream: tells the log what was committed.
-        slots: counts events by ten minutes.
+        counts: how many events of a kind there were in each ten minutes.
     """
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
         self.stream = Stream()
-        self.slots = SlotCounts()
+        self.counts = EventCounts()
 
     def append(self, connection: Connection, events: Iterable[Event], now: Instant) -> list[dict[str, Any]]:
         """Append events to the chain, last in their transaction: the head stays locked until it ends.

@@ -1,4 +1,4 @@
-"""Counting events: how many of each kind every ten minutes, what was only counted included; troubles of the chain."""
+"""How many events of each kind there were in each ten minutes, those included that were only counted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from flask_gatehouse.kernel.clock import from_text
 from flask_gatehouse.kernel.schema import event
 
 from .chain import UNSEALED
+from .rows import SLACK
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -18,10 +19,8 @@ if TYPE_CHECKING:
 
     from flask_gatehouse.kernel.clock import Instant
 
-SLOT = 600_000_000
-"""Ten minutes, in microseconds."""
-SETTLED_AFTER = SLOT
-"""How long an event may come late: it bears the instant at which its transaction began, by the clock of its machine."""
+TEN_MINUTES = 600_000_000
+"""In microseconds."""
 COUNTED, VERIFIED = "failures.counted", "audit.verified"
 _MINUTE_DIGITS = len("2030-01-31T12:00")
 _COUNT_DIGITS = 15
@@ -62,37 +61,40 @@ class _Settled(NamedTuple):
     numbers: tuple[Number, ...] = ()
 
 
-class SlotCounts:
-    """Counts events by slots of ten minutes. What has settled is counted once a process, however much it was."""
+class EventCounts:
+    """Counts events by ten minutes. What has settled is counted once a process, however much it was."""
 
     def __init__(self) -> None:
         self._settled: dict[frozenset[str], _Settled] = {}
 
-    def per_slot(self, connection: Connection, kinds: Collection[str], since: Instant, now: Instant) -> list[Number]:
-        """Return how many events of some kinds there were in each slot from an instant on, along an index.
+    def by_ten_minutes(
+        self, connection: Connection, kinds: Collection[str], since: Instant, now: Instant
+    ) -> list[Number]:
+        """Return how many events of some kinds there were in each ten minutes, in no order; read along an index.
 
         Args:
             connection: where to read.
             kinds: which.
-            since: where the first slot begins, a multiple of `SLOT`.
-            now: the present instant.
+            since: where the first ten minutes begin, in microseconds, a multiple of `TEN_MINUTES`.
+            now: the present instant, in microseconds.
         """
         asked = frozenset(kinds)
-        known, settled_until = self._settled.get(asked, _Settled()), (now - SETTLED_AFTER) // SLOT * SLOT
+        known, settled_until = self._settled.get(asked, _Settled()), (now - SLACK) // TEN_MINUTES * TEN_MINUTES
         is_of_use = known.since <= since <= known.until <= settled_until
         found = [number for number in known.numbers if number.at >= since] if is_of_use else []
-        found += _per_slot(connection, asked, known.until if is_of_use else since)
+        found += _count_from(connection, asked, known.until if is_of_use else since)
         numbers = tuple(number for number in found if number.at < settled_until)
+        # threads may count the same at once: each result is whole, and the last one stays
         self._settled[asked] = _Settled(since, settled_until, numbers)
         return found
 
 
-def _per_slot(connection: Connection, kinds: Collection[str], since: Instant) -> Iterator[Number]:
+def _count_from(connection: Connection, kinds: Collection[str], since: Instant) -> Iterator[Number]:
     # both databases divide whole numbers without a rest; as text, so that PostgreSQL sees one expression to group by
-    slot = literal_column(f"at / {SLOT}", BigInteger).label("slot")
-    query = select(event.c.kind, slot, func.count()).where(event.c.kind.in_(sorted(kinds)), event.c.at >= since)
-    for kind, number, count in connection.execute(query.group_by(event.c.kind, slot.name)):
-        yield Number(kind, number * SLOT, count)
+    part = literal_column(f"at / {TEN_MINUTES}", BigInteger).label("part")
+    query = select(event.c.kind, part, func.count()).where(event.c.kind.in_(sorted(kinds)), event.c.at >= since)
+    for kind, number, count in connection.execute(query.group_by(event.c.kind, part.name)):
+        yield Number(kind, number * TEN_MINUTES, count)
 
 
 def counted(connection: Connection, since: Instant, length: int) -> Iterator[Number]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 BATCH = 2000
 """How many rows are read at once."""
+SLACK = 600_000_000
+"""Ten minutes in microseconds: how far the order of times may differ from that of numbers. The longest transaction, and
+what the clocks of two machines differ by, stay well below it."""
 
 
 def batches(connection: Connection, after: int | None = None, last: int | None = None) -> Iterator[Batch]:

@@ -27,6 +27,7 @@ from flask_gatehouse.kernel.schema import counter
 from flask_gatehouse.kernel.statements import Statement
 from flask_gatehouse.kernel.upsert import insert_for, insert_into
 
+from .keys import USER
 from .rules import STILL_JUDGED, STREAK_LIFE, WRONG_BEFORE_DELAY, WRONG_BEFORE_DISABLED, delay_after
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from .spent import Window
 
 CLOSED_AT_ONCE = 20
-USER = "user:"
-"""Begins the key of a user's counter."""
 ASIDE = "!"
 """Stands in the key of a window that has ended, between what it counted and when, until it has been told."""
 SEEN = "seen>"
@@ -240,7 +239,7 @@ def charge_account(connection: Connection, key: str, now: Instant, *, is_kept: b
         connection: where to write.
         key: whose counter.
         now: the present instant.
-        is_kept: whether the count to disable outlives the streak; that of a name nobody has does not.
+        is_kept: whether the count to disable outlives the streak; see `CounterKeys.is_total_kept`.
         first: the first delay, in microseconds.
     """
     ends_at = now + STREAK_LIFE
@@ -302,7 +301,14 @@ def delayed_users(connection: Connection, now: Instant, limit: int) -> dict[int,
 
 
 def give_back(connection: Connection, key: str, charged: Lockout, first: int) -> None:
-    """Undo one charge; a delay that it began ends with it, and one that a later charge began is a step shorter."""
+    """Undo one charge; a delay that it began ends with it, and one that a later charge began is a step shorter.
+
+    Args:
+        connection: where to write.
+        key: whose counter.
+        charged: what the charge returned.
+        first: the first delay of this key, in microseconds.
+    """
     query = select(counter.c.count, counter.c.total, counter.c.blocked_until).where(counter.c.key == key)
     row = connection.execute(query.with_for_update()).one_or_none()
     if row is None or not row[0]:
@@ -379,6 +385,6 @@ def close_windows(connection: Connection, now: Instant) -> list[Closed]:
 
 def count_disabled(connection: Connection) -> int:
     """Return how many users' passwords answer no more, after too many wrong ones in a row."""
-    is_user = counter.c.key.startswith("user:", autoescape=True)
+    is_user = counter.c.key.startswith(USER, autoescape=True)
     query = select(func.count()).select_from(counter).where(is_user, counter.c.total >= WRONG_BEFORE_DISABLED)
     return int(connection.execute(query).scalar_one())

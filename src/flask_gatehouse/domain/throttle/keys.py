@@ -1,16 +1,16 @@
-"""What the counters are called, and what of one follows from its name."""
+"""The keys of counters, and what follows from a key: its first delay, and whether its total is kept."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .counters import USER
 from .rules import FIRST_DELAY, first_delay
-from .told import NAME
 
 if TYPE_CHECKING:
     from flask_gatehouse.kernel.keys import KeyRing
 
+USER, NAME = "user:", "name:"
+"""Begin the keys of a user's counter, and of a name that nobody has."""
 _DEVICE, _BY_MAIL = "device:", "by-mail:"
 
 
@@ -62,5 +62,8 @@ class CounterKeys:
 
     @staticmethod
     def is_total_kept(key: str) -> bool:
-        """Tell whether the count to disable outlives the streak; that of a name nobody has does not."""
+        """Tell whether the count to disable outlives the streak: not that of a name nobody has, or of a typed address.
+
+        Nor that of a known browser, which is known no longer before it comes to that.
+        """
         return not key.startswith((NAME, _DEVICE, _BY_MAIL))

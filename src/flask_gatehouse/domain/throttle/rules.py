@@ -73,10 +73,10 @@ FIRSTS_KEY, TOLD_KEY = f"{FIRSTS.name}>all", f"{FIRSTS.name}>told"
 
 
 def first_delay(login_name: str) -> int:
-    """Return how long an account waits at first (ASVS V6.3.1).
+    """Return how long an account waits after the fifth wrong password in a row, in microseconds (ASVS V6.3.1).
 
-    Where a name and an address lead to it each has a row of its own, and a guesser has both: each waits twice as long,
-    so that both together are good for no more than ten guesses a minute.
+    Where a name and an address lead to one account, each has a row of its own and a guesser has both: each waits twice
+    as long, so that both together are good for no more than ten guesses a minute.
 
     Args:
         login_name: `GATEHOUSE_LOGIN_NAME`.
@@ -84,15 +84,20 @@ def first_delay(login_name: str) -> int:
     return FIRST_DELAY if login_name == "username" else 2 * FIRST_DELAY
 
 
-def delay_after(wrong: int, first: int = FIRST_DELAY) -> int:
-    """Return how long an account waits after so many wrong answers in a row: at 5 the first delay, doubling to 1 h."""
+def delay_after(wrong: int, first: int) -> int:
+    """Return how long an account waits after so many wrong answers in a row, in microseconds: doubling, up to 1 h.
+
+    Args:
+        wrong: how many.
+        first: the delay after the fifth, in microseconds.
+    """
     if wrong < WRONG_BEFORE_DELAY:
         return 0
     doublings = min(wrong - WRONG_BEFORE_DELAY, 16)
     return min(first << doublings, LONGEST_DELAY)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024)  # bounded, for strangers choose the addresses
 def address_keys(address: str) -> tuple[tuple[str, int], ...]:
     """Return the prefixes an address is charged to, narrowest first, each with the factor of its limit.
 

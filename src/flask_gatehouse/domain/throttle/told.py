@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from .counters import ASIDE, SEEN, USER, Closed
+from .counters import ASIDE, SEEN, Closed
+from .keys import NAME, USER
 from .rules import DENIAL, FIRSTS_KEY, LOGIN, TOLD_KEY
 
 if TYPE_CHECKING:
     from flask_gatehouse.kernel.clock import Instant
-
-NAME = "name:"
-"""Begins the key of a name that nobody has; `USER` that of a user."""
 
 
 class Noted(Enum):
