@@ -67,6 +67,8 @@ def test_what_has_settled_is_counted_once_and_what_may_still_grow_again(home):
     assert len(by_ten_minutes(home, start, "logout", now=set_back)) == 4
     by_ten_minutes(home, start + 20 * MINUTE, "logout", now=now)
     assert len(by_ten_minutes(home, start, "logout", now=now)) == 4  # from earlier on: counted anew
+    home.change(sa.delete(EVENT).where(EVENT.c.at < start + 10 * MINUTE))
+    assert [len(by_ten_minutes(home, start, "logout", now=now + late)) for late in (59 * MINUTE, HOUR)] == [4, 3]
     a_day_later = now + DAY
     assert by_ten_minutes(home, start + DAY, "logout", now=a_day_later) == []
     assert by_ten_minutes(home, start, "user.created", now=a_day_later) == []  # of other kinds nothing is known

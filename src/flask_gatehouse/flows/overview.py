@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from .services import Services
 
 HOURS = 24
-HOUR = micros(timedelta(hours=1))
 SOON = micros(timedelta(days=7))
 LATELY = micros(timedelta(days=30))
 NAMED_AT_MOST = 5
@@ -121,7 +120,7 @@ def activity(services: Services, connection: Connection, now: Instant) -> Activi
         now: the present instant.
     """
     end = now - now % counts.TEN_MINUTES + counts.TEN_MINUTES
-    since = end - HOURS * HOUR
+    since = end - HOURS * counts.HOUR
     numbers = {name: [0] * HOURS for name in SERIES}
     for kind, at, number in (
         *services.audit.counts.by_ten_minutes(connection, _SERIES_OF, since, now),
@@ -129,8 +128,8 @@ def activity(services: Services, connection: Connection, now: Instant) -> Activi
     ):
         name = _SERIES_OF.get(kind, "refusals" if kind.endswith(".throttled") else "")
         if name and since <= at < end:
-            numbers[name][(at - since) // HOUR] += number
-    return Activity(tuple(range(since, end, HOUR)), numbers)
+            numbers[name][(at - since) // counts.HOUR] += number
+    return Activity(tuple(range(since, end, counts.HOUR)), numbers)
 
 
 def chain_matters(connection: Connection, now: Instant) -> Iterator[Matter]:

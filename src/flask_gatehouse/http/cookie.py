@@ -13,6 +13,7 @@ from flask.sessions import SessionInterface, SessionMixin
 
 from flask_gatehouse.domain import devices
 from flask_gatehouse.domain.sessions import Gone, Issued
+from flask_gatehouse.kernel.errors import DatabaseUnavailableError
 from flask_gatehouse.kernel.identity import Identity
 from flask_gatehouse.kernel.keys import secret_digest
 
@@ -23,6 +24,8 @@ from .schemes import cookie_value
 if TYPE_CHECKING:
     from flask import Flask, Request
     from flask.wrappers import Response
+
+    from flask_gatehouse.domain.sessions import Session
 
     from .context import Wired
     from .gate import Gate
@@ -71,28 +74,48 @@ class GuardedSession(Asking, SessionMixin):
 
     # -- what changes it ----------------------------------------------------------------------------------------
 
-    def adopt(self, issued: Issued) -> None:
-        """Go on as the session just issued or rotated; its secret goes into the cookie, its row is read when needed."""
-        before = self._identity
+    def begin(self, issued: Issued) -> None:
+        """Go on as the session just issued; its row is read when somebody asks. Nothing of this request is kept."""
+        self._take(issued)
+        self._is_loaded, self._identity = False, None
+        self._row_data, self._data, self.modified = "", None, False
+
+    def adopt(self, issued: Issued) -> Identity | None:
+        """Go on as the session just issued or rotated. Read at once: a rotated one keeps what was written before."""
+        self._take(issued)
+        before, found = self._identity, self._present()
+        self._is_loaded = True
+        self._identity = None if found is None else found.identity
+        self._row_data = "" if found is None else found.row.data
+        if before is None or self._identity is None or before.session_id != self._identity.session_id:
+            self._data, self.modified = None, False
+        return self._identity
+
+    def _take(self, issued: Issued) -> None:
+        """Put a session's secret into the cookie."""
         self._issued, self._drops_pending = issued, True
         self.secret, self.has_left, self.is_leaving = issued.secret, False, False
-        self._is_loaded, self.is_consulted = False, True
-        self._identity, self._row_data = None, ""
-        if before is None or before.session_id != issued.public_id:
-            self._data, self.modified = None, False  # a rotated session keeps what this request wrote before
+        self.is_consulted = True
         self.claims.clear()
+
+    def _present(self) -> Session | None:
+        """Read the row of the session that the cookie will hold; None: it has ended again."""
+        services = self.wired.services
+        found = services.sessions.load(self.secret, self.agent, services.clock.now())
+        return None if isinstance(found, Gone) else found
 
     def _load(self) -> Identity | None:
         if self._issued is None:
             return super()._load()
         self._is_loaded = True
-        services = self.wired.services
-        found = services.sessions.load(self._issued.secret, self.agent, services.clock.now())
-        if isinstance(found, Gone):  # it was ended just now: nothing of it goes into a guest's cookie
-            self._data, self.modified = None, False
+        try:
+            found = self._present()
+        except DatabaseUnavailableError:  # the login stands, and may be asked for outside of any view
+            log.error("who has just logged in cannot be read: the rest of this request is a guest's")
             return None
-        self._identity, self._row_data = found.identity, found.row.data
-        return found.identity
+        if found is not None:
+            self._identity, self._row_data = found.identity, found.row.data
+        return self._identity
 
     def know_browser(self, cookie: str) -> None:
         """Let the browser keep a device cookie: a login or a reset has just succeeded in it (rule 5)."""

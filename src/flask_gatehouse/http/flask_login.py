@@ -9,7 +9,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from flask import abort, current_app, g, request, url_for
-from flask_login import LoginManager, UserMixin, current_user, logout_user
+from flask_login import LoginManager, UserMixin, logout_user
 from flask_login.mixins import AnonymousUserMixin
 from flask_login.signals import user_accessed, user_logged_in, user_needs_refresh, user_unauthorized
 
@@ -277,21 +277,20 @@ def _give_up_pending(state: GuardedSession) -> None:
 
 
 def establish(issued: Issued) -> None:
-    """Go on as the user whose login just succeeded, and send `user_logged_in`."""
-    _go_on(issued)
+    """Go on as the user whose login just succeeded: cookie, `current_user`, signal."""
+    state = here()
+    state.begin(issued)
+    g.pop("csrf_token", None)
+    g.pop("_login_user", None)  # Flask-Login asks again when `current_user` is read
     if user_logged_in.receivers:  # else nobody asks for the user, and the session's row is not read
-        app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - werkzeug's documented way
-        user_logged_in.send(app, user=current_user._get_current_object())  # noqa: SLF001 - the same
+        user = g._login_user = as_user(state.identity)  # noqa: SLF001 - where Flask-Login keeps it
+        user_logged_in.send(current_app._get_current_object(), user=user)  # type: ignore[attr-defined]  # noqa: SLF001 - werkzeug's documented way
 
 
 def renew(issued: Issued) -> None:
     """Go on under the new id of the same session."""
-    _go_on(issued)
-
-
-def _go_on(issued: Issued) -> None:
-    here().adopt(issued)
-    g.pop("_login_user", None)  # Flask-Login asks again when `current_user` is read
+    identity = here().adopt(issued)
+    g._login_user = as_user(identity)  # noqa: SLF001 - where Flask-Login keeps it
     g.pop("csrf_token", None)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from flask_gatehouse.kernel.clock import Instant
 
-TEN_MINUTES = 600_000_000
+TEN_MINUTES, HOUR = 600_000_000, 3_600_000_000
 """In microseconds."""
 COUNTED, VERIFIED = "failures.counted", "audit.verified"
 _MINUTE_DIGITS = len("2030-01-31T12:00")
@@ -54,15 +54,23 @@ class Trouble(NamedTuple):
 
 
 class _Settled(NamedTuple):
-    """What was counted from one instant to another, and grows no more."""
+    """What was counted from one instant to another, and grows no more.
 
+    Attributes:
+        whole_at: when all of it was counted.
+    """
+
+    whole_at: Instant = 0
     since: Instant = 0
     until: Instant = 0
     numbers: tuple[Number, ...] = ()
 
 
 class EventCounts:
-    """Counts events by ten minutes. What has settled is counted once a process, however much it was."""
+    """Counts events by ten minutes. What has settled is counted once an hour in each process, however much it was.
+
+    So a row that came late, was deleted, or was missed while a clock went ahead, is right again within the hour.
+    """
 
     def __init__(self) -> None:
         self._settled: dict[frozenset[str], _Settled] = {}
@@ -80,12 +88,13 @@ class EventCounts:
         """
         asked = frozenset(kinds)
         known, settled_until = self._settled.get(asked, _Settled()), (now - SLACK) // TEN_MINUTES * TEN_MINUTES
-        is_of_use = known.since <= since <= known.until <= settled_until
+        is_young = 0 <= now - known.whole_at < HOUR
+        is_of_use = is_young and known.since <= since <= known.until <= settled_until
         found = [number for number in known.numbers if number.at >= since] if is_of_use else []
         found += _count_from(connection, asked, known.until if is_of_use else since)
         numbers = tuple(number for number in found if number.at < settled_until)
         # threads may count the same at once: each result is whole, and the last one stays
-        self._settled[asked] = _Settled(since, settled_until, numbers)
+        self._settled[asked] = _Settled(known.whole_at if is_of_use else now, since, settled_until, numbers)
         return found
 
 
