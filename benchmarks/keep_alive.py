@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Sequence
 
 import psutil
 
 from benchmarks.browser import WrongAnswerError
 from benchmarks.served_app import WORKER_PATH
-from benchmarks.servers import HOST, Server
+from benchmarks.servers import HOST
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _COOKIE = re.compile(rb"(?i)\r\nset-cookie: *([^=;]+=[^;\r]*)")
 _RETRY = re.compile(rb"(?i)\r\nretry-after: *(\d+)")
-MOST_TRIES, PATIENCE = 100, 60.0
+MOST_TRIES, PATIENCE = 1000, 60.0
 
 
 class Connection:
@@ -59,6 +60,10 @@ class Connection:
         self._socket.settimeout(PATIENCE)
         return self
 
+    def taken(self) -> socket.socket:
+        """The bare socket, for somebody else to use and close."""
+        return self._socket
+
     def close(self) -> None:
         """Close it."""
         self._socket.close()
@@ -83,27 +88,29 @@ def wait_of(head: bytes) -> float:
     return float(found[1]) if found else 1.0
 
 
-def spread(server: Server, workers: int, each: int) -> list[Connection]:
-    """As many connections to each of the workers, as chance gives to a site with many visitors.
+def spread(port: int, workers: int, sources: Sequence[str]) -> list[Connection]:
+    """A connection from each source, as many to each worker, as chance gives to a site with many visitors.
 
-    While nothing else happens one and the same worker may take every connection: one that has enough is stopped until
-    the others have, and a connection that waits for a stopped one is given up.
+    While nothing else happens one and the same worker may take every connection: one that has its part is stopped until
+    the others have theirs, and a connection that waits for a stopped one is given up.
     """
     held: dict[int, list[Connection]] = {}
+    found: list[Connection] = []
     asked = request("GET", WORKER_PATH, {})
     try:
         for _ in range(MOST_TRIES):
-            connection = Connection(server.port, timeout=0.5)
+            connection = Connection(port, timeout=0.2, source=sources[len(found)])
             try:
                 pid = int(connection.ask(asked)[2])
             except TimeoutError:
                 connection.close()
                 continue
+            found.append(connection.patient())
             held.setdefault(pid, []).append(connection)
-            if len(held[pid]) == each:
+            if len(held[pid]) == len(sources) // workers:
                 psutil.Process(pid).suspend()
-            if sum(map(len, held.values())) == workers * each:
-                return [connection.patient() for some in held.values() for connection in some]
+            if len(found) == len(sources):
+                return found
     finally:
         for pid in held:
             psutil.Process(pid).resume()

@@ -184,8 +184,9 @@ def measure(console: Console, name: str, rounds: int, seconds: float) -> list[Ro
         )
         pool = opened.enter_context(multiprocessing.get_context("spawn").Pool(CORES))
         digest, users = hasher().hash(PASSWORD), Numbers()
+        here = ["127.0.0.1"] * CORES * CONNECTIONS
         clients, bare_clients = (
-            [Client(connection, users) for connection in spread(one, CORES, CONNECTIONS)] for one in (server, bare)
+            [Client(connection, users) for connection in spread(one.port, CORES, here)] for one in (server, bare)
         )
         turns: list[Callable[[float], Turn]] = [  # in the order of the fields of `Round`
             lambda span: limit(pool, reference, digest, span),

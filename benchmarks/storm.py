@@ -1,12 +1,12 @@
 """`python -m benchmarks.storm`: how long people inside wait while 64 connections guess passwords.
 
 Gatehouse and the notes' stack in turn, on the same server, in three shapes: one address at one account, 64 addresses at
-one account, 64 addresses spraying 64 accounts.
+one account, 64 addresses spraying 64 accounts. Guessers and people are spread evenly over the server's workers: where
+chance gives one worker the guessers and another the people, nobody waits, whatever is served.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
 import statistics
 import subprocess
@@ -23,14 +23,16 @@ from benchmarks import report, results
 from benchmarks.browser import HEADERS, WrongAnswerError, client_of
 from benchmarks.by_server import server_option
 from benchmarks.contender import PASSWORD, PROTECTED_PATH, USERNAME
+from benchmarks.keep_alive import Connection, request, spread
 from benchmarks.promises import Promise
 from benchmarks.results import Chart, Result
 from benchmarks.served_app import contender, create_users
-from benchmarks.servers import HOST, SERVERS, serving
+from benchmarks.servers import SERVERS, serving
 
 ACCOUNTS = [USERNAME, *(f"person{number}" for number in range(63))]
 SHAPES = ("one address", "one account", "spraying")
 PEOPLE = 4
+WORKERS = 2
 PAUSE_SECONDS = 0.02
 PROMISE = 1 / 20
 ABOUT = "p99 of people inside while 64 connections guess"
@@ -62,22 +64,15 @@ def prepare(name: str, folder: Path) -> dict[str, str]:
     held = contender(name, folder)
     headers = dict(held.log_in(client_of(held.app)))
     create_users(name, folder, dict.fromkeys(ACCOUNTS[1:], PASSWORD))
-    return HEADERS | headers | {"Host": HOST}
+    return HEADERS | headers
 
 
-def _ask(connection: http.client.HTTPConnection, headers: dict[str, str], path: str) -> int:
-    connection.request("GET", path, headers=headers)
-    answer = connection.getresponse()
-    answer.read()
-    return answer.status
-
-
-def person(port: int, headers: dict[str, str], until: float) -> list[float]:
+def person(connection: Connection, page: bytes, until: float) -> list[float]:
     """Use the protected page as a person does; return how long each answer took."""
-    connection, waits = http.client.HTTPConnection("127.0.0.1", port, timeout=60), []
+    waits = []
     while time.monotonic() < until:
         begun = time.perf_counter()
-        if _ask(connection, headers, PROTECTED_PATH) != 200:
+        if connection.ask(page)[0] != 200:
             raise WrongAnswerError("somebody inside was put out")
         waits.append((time.perf_counter() - begun) * 1000)
         time.sleep(PAUSE_SECONDS)
@@ -88,18 +83,23 @@ def storm(server: str, name: str, shape: str, connections: int, seconds: float) 
     """Let one storm blow over one contender."""
     with TemporaryDirectory(prefix="storm-") as text:
         folder = Path(text)
-        headers = prepare(name, folder)
-        with serving(server, name, folder) as running:
+        page = request("GET", PROTECTED_PATH, prepare(name, folder))
+        with serving(server, name, folder, workers=WORKERS) as running:
             port = running.port
             many = [f"127.0.{1 + number // 250}.{1 + number % 250}" for number in range(connections)]
             sources = ["127.0.1.1"] * connections if shape == "one address" else many
             names = [ACCOUNTS if shape == "spraying" else [USERNAME]] * connections
-            plan = {"port": port, "sources": sources, "names": names, "seconds": seconds}
+            plan = {"port": port, "sources": sources, "names": names, "seconds": seconds, "workers": WORKERS}
             command = [sys.executable, "-m", "benchmarks.storm_flood", json.dumps(plan)]
-            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as attacker:  # noqa: S603 - our own
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            with subprocess.Popen(command, **pipes, text=True) as attacker:  # noqa: S603 - our own
+                attacker.stdout.readline()
+                inside = spread(port, WORKERS, ["127.0.0.1"] * PEOPLE)
+                attacker.stdin.write("\n")
+                attacker.stdin.flush()
                 until = time.monotonic() + seconds
                 with ThreadPoolExecutor(PEOPLE) as threads:
-                    people = [threads.submit(person, port, headers, until) for _ in range(PEOPLE)]
+                    people = [threads.submit(person, one, page, until) for one in inside]
                     served = [wait for one in people for wait in one.result()]
                 told, _ = attacker.communicate(timeout=120)
     return Waits(name, shape, served, json.loads(told))

@@ -167,13 +167,13 @@ def _answer(home: house.House, kind: str, accept: str) -> tuple[int, str, tuple[
     return answer.status_code, body, headers, cookies
 
 
-def _noted(home: house.House, name: str, password: str, cookie: str) -> list[object]:
-    """Return outcome, hashes and statements of seven failing logins: beyond the delay that the fifth begins."""
+def _noted(home: house.House, name: str, password: str, cookie: str, address: str) -> list[object]:
+    """Return outcome, hashes and statements of eight failing logins: beyond the delay, and into the pause after it."""
     seen: list[object] = []
-    for _ in range(7):
+    for _ in range(8):
         spare, hashes = devices.new(home.services.keys), house.hashes_of(home)
         with statements_of(home) as noted:
-            outcome = home.log_in(name, password, device=cookie, spare=spare)
+            outcome = home.log_in(name, password, device=cookie, spare=spare, address=address)
         vars(home.services.hasher).pop("_check")
         vars(home.services.hasher).pop("_hash")
         seen.append((outcome, list(hashes), noted.texts))
@@ -199,4 +199,5 @@ def test_rule_09_v6_3_8_a_browser_known_for_somebody_else_is_told_no_more_all_th
     home.later(minutes=15)
     for _ in range(2):  # the first tells what has ended, the second finds nothing to tell: it looks again in a second
         home.log_in("warm", WRONG, device=cookie)
-    assert _noted(home, "stranger", WRONG, cookie) == _noted(home, "alice", password, cookie)
+    unknown = _noted(home, "stranger", WRONG, cookie, "198.51.100.1")
+    assert unknown == _noted(home, "alice", password, cookie, "198.51.100.2")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import sqlalchemy as sa
 
 from flask_gatehouse.domain import devices
 from flask_gatehouse.domain.sessions import Issued
+from flask_gatehouse.domain.throttle import LOGIN
 from flask_gatehouse.flows import account, administer, register, reset_password, step_up
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.kernel import schema
@@ -319,4 +322,53 @@ def test_rule_28_refusals_of_a_delayed_account_from_ever_new_addresses_leave_no_
             assert isinstance(refused, Refused)
             assert refused.reason is Refusal.THROTTLED
         home.later(minutes=11)
-    assert home.count(schema.counter) < 400
+    assert home.count(schema.counter) < 500
+
+
+# --- an address that goes on while the account is in its delay ----------------------------------------------
+
+
+def test_rule_06_v6_3_1_who_goes_on_in_a_delay_is_heard_twice_and_then_once_a_second(home, alice):
+    guess(home, 5)
+    assert [home.log_in(address=THERE).wait for _ in range(3)] == [30 * SECOND] * 3
+    assert home.services.throttle.turned_away(LOGIN, THERE, home.clock.now()) == SECOND
+    assert home.log_in(address=THERE).wait == SECOND
+    assert home.counter(f"login@{THERE}")[0] == 3  # what the pause refuses is not charged
+    home.later(seconds=1)
+    assert home.services.throttle.turned_away(LOGIN, THERE, home.clock.now()) == 0
+    assert home.log_in(address=THERE).wait == 29 * SECOND
+    assert home.log_in(address="198.51.100.8").wait == 29 * SECOND
+    assert home.counter(f"user:{alice}")[:2] == (5, 5)
+
+
+def test_rule_04_a_pause_is_the_addresss_alone_and_no_known_browsers(home, alice):
+    known = home.session(address=THERE, spare=devices.new(home.services.keys)).device
+    guess(home, 5)
+    for _ in range(4):
+        home.log_in(address=THERE)
+    assert home.services.throttle.turned_away(LOGIN, THERE, home.clock.now())
+    assert isinstance(home.log_in(device=known, address=THERE), Issued)
+    home.person("bob")
+    assert isinstance(home.log_in("bob", address="198.51.100.8"), Issued)
+
+
+def test_rule_06_the_pause_of_an_ipv6_address_is_its_network_of_64_bits(home, alice):
+    guess(home, 5)
+    for number in range(4):
+        home.log_in(address=f"2001:db8:1:2::{number}")
+    now, throttle = home.clock.now(), home.services.throttle
+    assert [throttle.turned_away(LOGIN, f"2001:db8:1:{net}::9", now) for net in (2, 3)] == [SECOND, 0]
+
+
+def test_rule_28_who_was_refused_in_a_delay_is_recorded_once_with_the_address_and_the_rest_as_a_number(home, alice):
+    guess(home, 5)
+    for _ in range(30):
+        home.log_in(address=THERE)
+    (first,) = home.events("login.throttled")
+    assert (first.address, first.user_id, first.outcome) == (THERE, None, "refused")
+    home.later(minutes=11)
+    for _ in range(3):
+        home.session(address="198.51.100.8")
+    told = [json.loads(entry.detail) for entry in home.events("failures.counted") if entry.address == THERE]
+    assert {one["kind"] for one in told} == {"login.throttled"}
+    assert sum(one["number"] for one in told) == 29

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 from contextlib import ExitStack
 
@@ -212,3 +213,33 @@ def test_rule_06_a_method_in_small_letters_is_judged_as_what_flask_takes_it_for(
     assert status[0].startswith("429")
     assert b"".join(body)
     assert flooded.config["REACHED"] == []
+
+
+def test_rule_06_who_goes_on_in_a_delay_is_turned_away_before_flask_for_a_second(app, stranger, clock):
+    for _ in range(8):
+        guess(stranger, "alice", **FLOODER)
+    app.config["REACHED"].clear()
+    with sent_to(services(app).database) as asked:
+        answer = guess(stranger, "alice", **FLOODER)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
+    assert (app.config["REACHED"], asked) == ([], [])
+    clock.move(seconds=1)
+    assert guess(stranger, "alice", **FLOODER).headers["Retry-After"] == "29"
+
+
+def test_rule_06_what_the_layer_refuses_leaves_nothing_to_search_for(flooded):
+    def refuse():
+        environ = EnvironBuilder(path="/login", method="POST", environ_overrides=FLOODER).get_environ()
+        status = []
+        b"".join(flooded.wsgi_app(environ, lambda line, *_: status.append(line)))
+        assert status[0].startswith("429")
+
+    refuse()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(50):
+            refuse()
+        assert gc.collect() < 50
+    finally:
+        gc.enable()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from flask import abort, render_template
+from jinja2 import BaseLoader
 
 from flask_gatehouse import public
 from flask_gatehouse.domain.passwords.rules import GUIDANCE
@@ -269,3 +272,24 @@ def test_the_list_of_sessions_names_the_browsers(make_app):
     make_person(app, "alice")
     shown = logged_in(app, "alice", agent="curl/8.5.0").get("/account/sessions").get_data(as_text=True)
     assert "curl/8.5.0" in shown
+
+
+class SlowLoader(BaseLoader):
+    """Takes its time over each template, and notes its name."""
+
+    def __init__(self, inner):
+        self.inner, self.loaded = inner, []
+
+    def get_source(self, environment, template):
+        self.loaded.append(template)
+        time.sleep(0.05)
+        return self.inner.get_source(environment, template)
+
+
+def test_rule_06_a_page_that_many_ask_for_at_first_is_compiled_by_one_of_them(make_app):
+    app = make_app()
+    slow = app.jinja_env.loader = SlowLoader(app.jinja_env.loader)
+    with ThreadPoolExecutor(8) as many:
+        answers = list(many.map(lambda _: app.test_client().get("/login").status_code, range(8)))
+    assert answers == [200] * 8
+    assert len(slow.loaded) == len(set(slow.loaded)) > 1

@@ -28,10 +28,12 @@ class Wired:
     Attributes:
         services: what flows work with.
         origins: where the app is served.
+        rendered: names of our templates that have been shown, so that they are compiled.
     """
 
     services: Services
     origins: Origins
+    rendered: set[str] = field(init=False, default_factory=set)
     guests: GuestCookies = field(init=False)
     csrf_keys: tuple[bytes, ...] = field(init=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode
@@ -17,7 +18,7 @@ from flask_gatehouse.domain.policy import Decision, Reason
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.flows.outcomes import refused as refused_by
 
-from .context import here
+from .context import here, wired
 from .headers import page_policy
 from .origin import present_target
 from .schemes import has_token_scheme
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 SECOND = 1_000_000
 PROBLEM = "urn:flask-gatehouse:problem"
 DATABASE_RETRY_SECONDS = 5
+_compiling = threading.RLock()
 DATA_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 """Content-Security-Policy of what programs get: opened as a page it runs and loads nothing (ASVS V3.2.1)."""
 
@@ -86,10 +88,25 @@ def page(template: str, status: int = 200, **context: object) -> Response:
         status: the HTTP status.
         context: what the template shows.
     """
-    response = make_response(render_template(f"gatehouse/{template}", **context), status)
+    response = make_response(_rendered(f"gatehouse/{template}", context), status)
     response.headers["Content-Security-Policy"] = page_policy(nonce())
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def _rendered(template: str, context: dict[str, Any]) -> str:
+    """Render a template; for the first time in one thread, which compiles it, while the others wait.
+
+    Else a flood that finds a fresh process has each of its threads compile the same page, and people wait for all.
+    """
+    known = wired().rendered
+    if template not in known:
+        with _compiling:
+            if template not in known:
+                text = render_template(template, **context)
+                known.add(template)
+                return text
+    return render_template(template, **context)
 
 
 def problem(
@@ -215,7 +232,7 @@ def turned_away(app: Flask, environ: dict[str, Any], status: int, wait: int) -> 
         wait: microseconds until trying again makes sense.
     """
     refusal = refused_by(Refusal.THROTTLED if status == 429 else Refusal.BUSY)  # noqa: PLR2004 - Too Many Requests
-    if is_program(Request(environ)):
+    if is_program(Request(environ, populate_request=False, shallow=True)):  # no cycle, which only a search would free
         return problem(status, refusal.reason.value, detail=refusal.text, wait=wait)
     prefix = environ.get("SCRIPT_NAME", "") + (app.blueprints["gatehouse"].url_prefix or "")
     text = _static_page(app.jinja_env.get_template("gatehouse/turned_away.html"), refusal.text, _seconds(wait), prefix)

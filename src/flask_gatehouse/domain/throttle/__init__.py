@@ -18,16 +18,15 @@ from .counters import (
     clear_rested,
     close_windows,
     count_again,
-    count_disabled,
-    delayed_users,
-    disabled_users,
     find_lockout,
     give_back,
     is_window_over,
     judged,
+    refuse_unheard,
     settle,
 )
 from .keys import CounterKeys
+from .locked import count_disabled, delayed_users, disabled_users
 from .rules import (
     ADDRESS,
     ALARM,
@@ -36,10 +35,12 @@ from .rules import (
     FIRSTS,
     FIRSTS_KEY,
     FORGOT,
+    HEARD_OUT,
     KNOWN_LOGIN,
     KNOWN_PASSKEY,
     LOGIN,
     PASSKEY,
+    PAUSE,
     REGISTER,
     RESET,
     SECOND,
@@ -146,7 +147,8 @@ class Throttle(CounterKeys):
                 charged.append(key)
             if not account_key:
                 return Charge(window_keys=tuple(charged))
-            return self._charge_account(connection, rule, account_key, tuple(charged), now)
+            charge = self._charge_account(connection, rule, account_key, tuple(charged), now)
+            return charge if not charge.wait else self._unheard(connection, rule, address, charge, now)
 
     def count_beside(self, charge: Charge, user_id: int | None, typed: str, now: Instant) -> Charge:
         """Count an attempt by address towards the hundred that disable the password, whichever of the two is typed.
@@ -197,17 +199,30 @@ class Throttle(CounterKeys):
     ) -> Charge:
         is_kept, first = self.is_total_kept(key), self.first_delay_of(key)
         lockout = charge_account(connection, key, now, is_kept=is_kept, first=first)
-        if lockout.is_refused:
-            # people inside share an address: what their own delay refuses uses up nothing of it; at the door it does
-            judged(connection, window_keys, now, refunded=0 if rule.is_judged else 1)
-            return Charge(wait=lockout.blocked_until - now, lockout=lockout)
         return Charge(
+            wait=max(lockout.blocked_until - now, 1) if lockout.is_refused else 0,
             is_disabled=lockout.is_disabled(rule.wrong_before_disabled),
             would_delay=lockout.blocked_until > now,
             account_key=key,
             window_keys=window_keys,
             lockout=lockout,
         )
+
+    def _unheard(self, connection: Connection, rule: Rule, address: str, charge: Charge, now: Instant) -> Charge:
+        """Refuse an attempt at an account in its delay: at the door the address has spent its charge, and is counted.
+
+        People inside share an address: what their own delay refuses uses up nothing of it.
+        """
+        wait, lockout = charge.wait, charge.lockout
+        if not rule.is_judged:
+            judged(connection, charge.window_keys, now, refunded=1)
+            return Charge(wait, lockout=lockout)
+        narrowest = f"{rule.name}@{address_keys(address)[0][0]}"
+        refused, ends_at = refuse_unheard(connection, narrowest, now)
+        judged(connection, (key for key in charge.window_keys if key != narrowest), now)
+        if refused > HEARD_OUT:
+            self._spent.add(narrowest, ends_at, until=min(now + PAUSE, ends_at))
+        return Charge(wait, lockout=lockout, is_first_refusal=refused == 1)
 
     # -- after it was checked -----------------------------------------------------------------------------------
 

@@ -14,11 +14,9 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
-    func,
     literal,
     or_,
     select,
-    text,
     update,
 )
 from sqlalchemy import cast as sql_cast
@@ -27,7 +25,6 @@ from flask_gatehouse.kernel.schema import counter
 from flask_gatehouse.kernel.statements import Statement
 from flask_gatehouse.kernel.upsert import insert_for, insert_into
 
-from .keys import USER
 from .rules import STILL_JUDGED, STREAK_LIFE, WRONG_BEFORE_DELAY, WRONG_BEFORE_DISABLED, delay_after
 
 if TYPE_CHECKING:
@@ -58,10 +55,18 @@ _REFUSE = Statement(
 )
 
 
+_ONE_LESS = case((counter.c.judging > 0, counter.c.judging - 1), else_=0)
+_REFUSE_UNHEARD = Statement(
+    update(counter)
+    .where(_AT_KEY, counter.c.ends_at > _AT_NOW)
+    .values(refused=counter.c.refused + 1, judging=_ONE_LESS)
+    .returning(counter.c.refused, counter.c.ends_at)
+)
+
+
 def _judging(refunded: ColumnElement[int]) -> Statement:
-    one_less = case((counter.c.judging > 0, counter.c.judging - 1), else_=0)
     left = case((counter.c.count >= refunded, counter.c.count - refunded), else_=0)
-    statement = update(counter).where(_AT_KEY, counter.c.ends_at > _AT_NOW).values(judging=one_less, count=left)
+    statement = update(counter).where(_AT_KEY, counter.c.ends_at > _AT_NOW).values(judging=_ONE_LESS, count=left)
     return Statement(statement.returning(counter.c.ends_at))
 
 
@@ -210,6 +215,12 @@ def judged(connection: Connection, keys: Iterable[str], now: Instant, *, refunde
         _JUDGE.rows(connection, {"at_key": key, "at_now": now, "at_refunded": refunded})
 
 
+def refuse_unheard(connection: Connection, key: str, now: Instant) -> tuple[int, Instant]:
+    """Count a refusal of what a window was charged already; return how many it has refused, and when it ends."""
+    refused, ends_at = _REFUSE_UNHEARD.rows(connection, {"at_key": key, "at_now": now})[0]
+    return refused, ends_at
+
+
 def settle(connection: Connection, account_key: str, keys: Iterable[str], now: Instant) -> None:
     """Zero an account's counter after a full login, and give its charge back: once per account and window (rule 3).
 
@@ -280,24 +291,6 @@ def find_lockout(connection: Connection | Glance, key: str, *, is_refused: bool 
     """Return an account counter as it stands, or None where nothing was ever wrong."""
     row = _FIND_LOCKOUT.row(connection, {"at_key": key})
     return None if row is None else Lockout(row[0], row[1], row[2], is_refused)
-
-
-def disabled_users(connection: Connection, limit: int) -> list[int]:
-    """Return users whose password is disabled, a few of them."""
-    query = select(counter.c.key).where(text("total >= 100"), counter.c.key.startswith(USER))  # as the index has it
-    return [int(key.removeprefix(USER)) for key in connection.execute(query.limit(limit)).scalars()]
-
-
-def delayed_users(connection: Connection, now: Instant, limit: int) -> dict[int, Instant]:
-    """Return users in a delay with its end, the latest first, a few of them; those with a disabled password aside."""
-    query = select(counter.c.key, counter.c.blocked_until).where(
-        text("blocked_until > 0"),  # as the index has it
-        counter.c.blocked_until > now,
-        counter.c.total < WRONG_BEFORE_DISABLED,
-        counter.c.key.startswith(USER),
-    )
-    rows = connection.execute(query.order_by(counter.c.blocked_until.desc()).limit(limit))
-    return {int(key.removeprefix(USER)): until for key, until in rows}
 
 
 def give_back(connection: Connection, key: str, charged: Lockout, first: int) -> None:
@@ -381,10 +374,3 @@ def close_windows(connection: Connection, now: Instant) -> list[Closed]:
     if found:
         connection.execute(delete(counter).where(counter.c.key.in_([row.key for row in found])))
     return found
-
-
-def count_disabled(connection: Connection) -> int:
-    """Return how many users' passwords answer no more, after too many wrong ones in a row."""
-    is_user = counter.c.key.startswith(USER, autoescape=True)
-    query = select(func.count()).select_from(counter).where(is_user, counter.c.total >= WRONG_BEFORE_DISABLED)
-    return int(connection.execute(query).scalar_one())

@@ -23,6 +23,10 @@ NAT64 = ipaddress.ip_network("64:ff9b::/96")
 STILL_JUDGED = SECOND
 """What to wait while a window is full only of attempts that have not been judged yet."""
 WINDOW = 10 * MINUTE
+HEARD_OUT = 2
+"""Attempts at accounts in their delay that an address makes in one window at its own pace."""
+PAUSE = SECOND
+"""What it waits after each further one: else many addresses at one account fill the app with what it must refuse."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Windows that this process knows to be full, so that a flood is turned away without asking the database."""
+"""Windows that this process knows to be full or paused, so that a flood is turned away without asking the database."""
 
 from __future__ import annotations
 
@@ -25,31 +25,38 @@ class SpentWindows:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._ends: dict[str, Instant] = {}
+        self._waits: dict[str, tuple[Instant, Window]] = {}
         self._refusals: dict[Window, int] = {}
 
-    def add(self, key: str, ends_at: Instant) -> None:
-        """Remember that a window is full until it ends."""
+    def add(self, key: str, ends_at: Instant, *, until: Instant | None = None) -> None:
+        """Remember that a window is full.
+
+        Args:
+            key: the window's.
+            ends_at: when it ends.
+            until: when it takes charges again, should that be earlier.
+        """
         with self._lock:
-            self._ends.pop(key, None)
-            self._ends[key] = ends_at
-            while len(self._ends) > MOST:
-                del self._ends[next(iter(self._ends))]
+            self._waits.pop(key, None)
+            self._waits[key] = ends_at if until is None else until, (key, ends_at)
+            while len(self._waits) > MOST:
+                del self._waits[next(iter(self._waits))]
 
     def wait(self, key: str, now: Instant) -> int:
-        """Return the microseconds until a window ends that is known to be full, 0 for any other; counts the refusal."""
-        ends_at = self._ends.get(key)  # one read of a dict: the lock is for those who are turned away
-        if ends_at is None:
+        """Return the microseconds that a window is known to take no charges, 0 for any other; counts the refusal."""
+        known = self._waits.get(key)  # one read of a dict: the lock is for those who are turned away
+        if known is None:
             return 0
+        until, window = known
         with self._lock:
-            if ends_at <= now:
-                self._ends.pop(key, None)
+            if until <= now:
+                if self._waits.get(key) is known:
+                    del self._waits[key]
                 return 0
-            window = (key, ends_at)
             if window not in self._refusals and len(self._refusals) >= MOST:
                 window = OTHERS
             self._refusals[window] = self._refusals.get(window, 0) + 1
-        return ends_at - now
+        return until - now
 
     @property
     def has_refusals(self) -> bool:
