@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flask_gatehouse.flows import account, enrol
+from flask_gatehouse.flows import enrol, own_addresses
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from tests.flows.test_totp import Phone
 from tests.support.house import source
@@ -22,7 +22,7 @@ def test_rule_28_an_address_that_is_changed_for_ever_leaves_few_rows_and_a_wait(
     home.person()
     identity = home.identity(home.session().secret)
     done = [
-        account.change_email(home.services, identity, f"alice{number}@example.org", source(address))
+        own_addresses.change(home.services, identity, f"alice{number}@example.org", source(address))
         for number, address in enumerate(ADDRESSES)
     ]
     assert len(home.events("user.email_changed")) == 10
@@ -31,7 +31,7 @@ def test_rule_28_an_address_that_is_changed_for_ever_leaves_few_rows_and_a_wait(
     assert (last.reason, last.wait > 0) == (Refusal.THROTTLED, True)
     home.later(minutes=11)
     assert home.load(home.session().secret)
-    assert account.change_email(home.services, identity, "alice@example.org", source()) == "alice@example.org"
+    assert own_addresses.change(home.services, identity, "alice@example.org", source()) == "alice@example.org"
 
 
 def test_rule_28_recovery_codes_that_are_made_for_ever_leave_few_rows_and_a_wait(home):

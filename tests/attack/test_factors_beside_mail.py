@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from flask_gatehouse.domain import devices
 from flask_gatehouse.domain.sessions import Issued, Session
-from flask_gatehouse.flows import account, administer, edit_roles, enrol, reset_password, second_step, step_up
+from flask_gatehouse.flows import administer, edit_roles, enrol, own_password, reset_password, second_step, step_up
 from flask_gatehouse.flows.opening import Attempt
 from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, Refusal
 from flask_gatehouse.flows.seeds import Enrolled, Offer
@@ -109,7 +109,7 @@ def test_63b_3_2_2_3_an_app_and_codes_that_are_enrolled_anew_are_not_disabled_by
 
 def change_password(home: house.House, secret: str) -> str:
     """Change alice's password in a session and return its new secret."""
-    done = account.change_password(home.services, home.identity(secret), secret, PASSWORD, NEW, HERE)
+    done = own_password.change(home.services, home.identity(secret), secret, PASSWORD, NEW, HERE)
     assert isinstance(done, Issued)
     return done.secret
 

@@ -10,7 +10,7 @@ from flask.views import MethodView
 
 from flask_gatehouse import current_user, public, requires, role_required
 from flask_gatehouse.domain.sessions import Issued, Session
-from flask_gatehouse.flows import account, login, revoke
+from flask_gatehouse.flows import login, own_password, revoke
 from flask_gatehouse.kernel.identity import Identity, Source
 from tests.support.visitor import submit
 
@@ -108,9 +108,7 @@ def test_v15_4_3_a_password_change_and_ended_sessions_do_not_wait_for_each_other
         people, ready = [entered(name) for _ in range(6)], threading.Barrier(2)
         (secret, changing), (_, ending) = people[-1], people[0]
         acts = [
-            threading.Thread(
-                target=run, args=(ready, account.change_password, changing, secret, PASSWORD, "nine lives")
-            ),
+            threading.Thread(target=run, args=(ready, own_password.change, changing, secret, PASSWORD, "nine lives")),
             threading.Thread(target=run, args=(ready, revoke.others, ending)),
         ]
         for act in acts:

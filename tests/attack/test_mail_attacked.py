@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from flask_gatehouse.domain import users
 from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.domain.mail.transport import Envelope, RejectedError, message_of
-from flask_gatehouse.flows import account, register, verify_email
+from flask_gatehouse.flows import own_addresses, register, verify_email
 from flask_gatehouse.flows import post as posting
-from flask_gatehouse.flows.account import AddressAsked
+from flask_gatehouse.flows.own_addresses import AddressAsked
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.errors import InvalidEmail
 from tests.architecture.source import templates
@@ -31,7 +31,7 @@ def home(post, open_house):
 def asked(home: house.House, name: str, address: str) -> None:
     """Ask for another address, and wait until the mail has left."""
     identity = home.identity(home.session(name).secret)
-    assert account.change_email(home.services, identity, address, HERE) == AddressAsked(address)
+    assert own_addresses.change(home.services, identity, address, HERE) == AddressAsked(address)
     assert home.rest()
 
 
@@ -93,10 +93,10 @@ def test_v6_3_8_who_asks_for_an_address_does_not_learn_whether_it_is_anothers(ho
         asked(home, "alice", "own@example.org")
         own = token_of(post.to("own@example.org")[-1])
         asked(home, "alice", address)
-        waiting = account.asked_addresses(home.services, alice).first == address
+        waiting = own_addresses.asked(home.services, alice).first == address
         older = verify_email.find(home.services, own)
         home.later(hours=24)
-        seen.append((waiting, older, account.asked_addresses(home.services, alice).first))
+        seen.append((waiting, older, own_addresses.asked(home.services, alice).first))
     assert seen == [(True, None, None)] * 2
 
 

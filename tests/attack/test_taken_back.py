@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flask_gatehouse.flows import account
+from flask_gatehouse.flows import own_addresses
 from tests.flows.test_not_me import THIEFS, move_address, pressed
 from tests.support.house import HERE
 
@@ -28,7 +28,7 @@ def test_rule_32_of_two_addresses_that_a_thief_gives_to_who_had_none_neither_get
 
 def test_rule_32_an_address_that_was_given_up_long_ago_does_not_come_back(home):
     home.proven()
-    account.change_email(home.services, home.identity(home.session().secret), "", HERE)
+    own_addresses.change(home.services, home.identity(home.session().secret), "", HERE)
     home.later(hours=24 * 30)
     move_address(home, THIEFS)
     assert pressed(home).is_address_back

@@ -180,7 +180,7 @@ HELPERS = {
     "step_up._renew": {"step_up._decide", "step_up.prove_factor", "step_up.prove_passkey"},
     "enrol._enrol": {"enrol.confirm_totp"},
     "passkeys._go_on": {"passkeys.confirm"},
-    "account._store": {"account.change_password"},
+    "own_password._store": {"own_password.change"},
 }
 """Who alone calls what makes a session: `_decide` of login and step-up are the second halves of `begin` and `prove`."""
 

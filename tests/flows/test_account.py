@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_gatehouse.domain.sessions import Issued, Session
-from flask_gatehouse.flows import account, administer, reset_password, revoke, step_up
+from flask_gatehouse.flows import administer, own_addresses, own_password, reset_password, revoke, step_up
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.identity import CLI, KNOWS, Proof
@@ -29,7 +29,7 @@ def prove(home: house.House, secret: str, password: str = PASSWORD) -> Issued | 
 
 def change(home: house.House, secret: str, current: str = PASSWORD, new: str = NEW) -> Issued | Refused:
     """Change the password."""
-    return account.change_password(home.services, home.identity(secret), secret, current, new, HERE)
+    return own_password.change(home.services, home.identity(secret), secret, current, new, HERE)
 
 
 # --- step-up -----------------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def test_63b_5_1_2_nobody_proves_for_somebody_elses_session(home, alice):
     assert isinstance(outcome, Refused)
     assert outcome.reason is Refusal.GONE
     assert outcome.text == "Your session has ended meanwhile. Log in again."
-    changed = account.change_password(home.services, home.identity(his), hers, "the word of bob", NEW, HERE)
+    changed = own_password.change(home.services, home.identity(his), hers, "the word of bob", NEW, HERE)
     assert isinstance(changed, Refused)
     assert isinstance(home.load(hers), Session)
     assert isinstance(home.log_in("bob", "the word of bob"), Issued)
@@ -131,7 +131,7 @@ def _change(here: house.House, number: int, secret: str) -> str:
     if not isinstance(found, Session):
         return "gone"
     identity, new = found.identity, f"{NEW} {number}"
-    outcome = house.patiently(lambda: account.change_password(here.services, identity, secret, PASSWORD, new, HERE))
+    outcome = house.patiently(lambda: own_password.change(here.services, identity, secret, PASSWORD, new, HERE))
     return "changed" if isinstance(outcome, Issued) else "refused"
 
 
@@ -155,17 +155,17 @@ def test_rule_31_a_new_address_is_stored_and_kills_the_links_made_before(home, a
     link = reset_password.make_link(home.services, CLI, "alice")
     assert isinstance(link, str)
     identity = home.identity(home.session().secret)
-    assert account.change_email(home.services, identity, "alice@example.org", HERE) == "alice@example.org"
+    assert own_addresses.change(home.services, identity, "alice@example.org", HERE) == "alice@example.org"
     assert home.user(alice).email == "alice@example.org"
     assert reset_password.find(home.services, link) is None
-    assert account.change_email(home.services, identity, "", HERE) is None
+    assert own_addresses.change(home.services, identity, "", HERE) is None
     assert home.user(alice).email is None
     assert [entry.user_id for entry in home.events("user.email_changed")] == [alice, alice]
 
 
 def test_v1_3_11_an_address_that_cannot_be_one_changes_nothing(home, alice):
     identity = home.identity(home.session().secret)
-    outcome = account.change_email(home.services, identity, "a@b\r\nBcc: c@d", HERE)
+    outcome = own_addresses.change(home.services, identity, "a@b\r\nBcc: c@d", HERE)
     assert isinstance(outcome, Refused)
     assert (outcome.reason, outcome.field) == (Refusal.FIELD, "email")
     assert home.user(alice).email is None
@@ -176,7 +176,7 @@ def test_v1_3_11_an_address_that_cannot_be_one_changes_nothing(home, alice):
 def test_a_request_in_flight_gives_no_address_to_a_user_who_was_ended_meanwhile(home, alice, end):
     identity = home.identity(home.session().secret)
     assert end(home.services, BY_COMMAND, alice)
-    outcome = account.change_email(home.services, identity, "alice@example.org", HERE)
+    outcome = own_addresses.change(home.services, identity, "alice@example.org", HERE)
     assert isinstance(outcome, Refused)
     assert outcome.reason is Refusal.GONE
     assert home.user(alice).email is None

@@ -6,7 +6,7 @@ import pytest
 
 from flask_gatehouse.domain import devices, passwords
 from flask_gatehouse.domain.sessions import Gone, Issued
-from flask_gatehouse.flows import account, administer, forgot_password, login, reset_password, second_step, step_up
+from flask_gatehouse.flows import administer, forgot_password, login, own_password, reset_password, second_step, step_up
 from flask_gatehouse.flows.opening import Attempt
 from flask_gatehouse.flows.outcomes import FactorDue, Refusal, Refused
 from flask_gatehouse.flows.reset_password import MARKED
@@ -82,9 +82,9 @@ def test_v6_2_10_inside_by_another_way_the_marked_password_proves_nothing(home):
     assert isinstance(issued, Issued)
     identity, held = home.identity(issued.secret), home.services
     assert refusal(step_up.prove(held, identity, issued.secret, PASSWORD, HERE))[0] is Refusal.CREDENTIALS
-    changed = account.change_password(held, identity, issued.secret, PASSWORD, NEW, HERE)
+    changed = own_password.change(held, identity, issued.secret, PASSWORD, NEW, HERE)
     assert refusal(changed)[:2] == (Refusal.FIELD, "current")
-    assert refusal(changed) == refusal(account.change_password(held, identity, issued.secret, WRONG, NEW, HERE))
+    assert refusal(changed) == refusal(own_password.change(held, identity, issued.secret, WRONG, NEW, HERE))
 
 
 @pytest.mark.parametrize("is_marked", [False, True])

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from flask_gatehouse.domain import passwords, throttle
 from flask_gatehouse.domain.sessions import Issued, Session
-from flask_gatehouse.flows import account, administer, forgot_password, reset_password, second_step
+from flask_gatehouse.flows import administer, forgot_password, own_addresses, own_password, reset_password, second_step
 from flask_gatehouse.flows.opening import Attempt
 from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, Refusal, Refused
 from flask_gatehouse.kernel import schema
@@ -253,12 +253,12 @@ def test_63b_4_2_1_2_1_a_mailed_link_lives_for_half_an_hour_from_when_it_was_sen
 
 def _by_address(home: house.House, alice: int) -> None:
     identity = home.identity(home.session().secret)
-    account.change_email(home.services, identity, "", HERE)
+    own_addresses.change(home.services, identity, "", HERE)
 
 
 def _by_password(home: house.House, alice: int) -> None:
     secret = home.session().secret
-    assert account.change_password(home.services, home.identity(secret), secret, PASSWORD, "a third river", HERE)
+    assert own_password.change(home.services, home.identity(secret), secret, PASSWORD, "a third river", HERE)
 
 
 @pytest.mark.parametrize("death", [_by_address, _by_password, house.end_all])

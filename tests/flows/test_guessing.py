@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from flask_gatehouse.domain import devices
 from flask_gatehouse.domain.sessions import Issued
 from flask_gatehouse.domain.throttle import LOGIN
-from flask_gatehouse.flows import account, administer, register, reset_password, step_up
+from flask_gatehouse.flows import administer, own_password, register, reset_password, step_up
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.identity import CLI
@@ -216,7 +216,7 @@ def test_63b_3_2_2_1_a_thief_of_a_session_has_a_hundred_guesses_inside_too(home,
     assert not prove(home, secret, PASSWORD)
     identity = home.identity(secret)
     home.later(minutes=5)
-    assert not account.change_password(home.services, identity, secret, PASSWORD, NEW, HERE)
+    assert not own_password.change(home.services, identity, secret, PASSWORD, NEW, HERE)
     administer.unlock(home.services, BY_COMMAND, alice)
     assert isinstance(prove(home, secret, PASSWORD), Issued)
 
@@ -227,8 +227,8 @@ def test_rule_08_step_up_and_change_share_the_account_and_have_addresses_of_thei
     for _ in range(3):
         prove(home, secret, WRONG)
     for _ in range(2):
-        account.change_password(home.services, identity, secret, WRONG, NEW, HERE)
-    last = account.change_password(home.services, identity, secret, PASSWORD, NEW, HERE)
+        own_password.change(home.services, identity, secret, WRONG, NEW, HERE)
+    last = own_password.change(home.services, identity, secret, PASSWORD, NEW, HERE)
     assert isinstance(last, Refused)
     assert last.reason is Refusal.THROTTLED
     assert (home.counter("step-up@192.0.2.1")[0], home.counter("change@192.0.2.1")[0]) == (3, 2)
@@ -238,7 +238,7 @@ def test_rule_08_what_a_field_refuses_is_given_back(home, alice):
     secret = home.session().secret
     identity = home.identity(secret)
     for _ in range(10):
-        refused = account.change_password(home.services, identity, secret, PASSWORD, "short", HERE)
+        refused = own_password.change(home.services, identity, secret, PASSWORD, "short", HERE)
         assert isinstance(refused, Refused)
         assert refused.field == "password"
     assert home.counter(f"inside:{alice}")[:2] == (0, 0)

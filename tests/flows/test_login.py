@@ -11,7 +11,7 @@ from werkzeug.security import generate_password_hash
 from flask_gatehouse.domain import passwords, users
 from flask_gatehouse.domain.passwords import scheme_of
 from flask_gatehouse.domain.sessions import Issued, Session
-from flask_gatehouse.flows import account, administer, login, reset_password, step_up
+from flask_gatehouse.flows import administer, login, own_addresses, own_password, reset_password, step_up
 from flask_gatehouse.flows.outcomes import MustReplace, Refusal, Refused
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.errors import HashingBusyError
@@ -37,7 +37,7 @@ def set_digest(home: house.House, user_id: int, digest: str) -> None:
 def change_password(home: house.House, _alice: int) -> None:
     """Change the password from a session of its own user."""
     secret = home.session().secret
-    changed = account.change_password(home.services, home.identity(secret), secret, PASSWORD, NEW, HERE)
+    changed = own_password.change(home.services, home.identity(secret), secret, PASSWORD, NEW, HERE)
     assert isinstance(changed, Issued)
 
 
@@ -131,7 +131,7 @@ def test_rule_01_a_password_change_that_was_hashing_during_another_one_does_not_
     identity = home.identity(secret)
 
     def replace() -> Issued | Refused:
-        return account.change_password(home.services, identity, secret, PASSWORD, "too late a word", HERE)
+        return own_password.change(home.services, identity, secret, PASSWORD, "too late a word", HERE)
 
     outcome = house.while_hashing(home, replace, lambda: change(elsewhere, alice))
     assert isinstance(outcome, Refused)
@@ -158,7 +158,7 @@ def test_a_change_of_the_address_meanwhile_does_not_stop_a_login(home, alice, op
     elsewhere = open_house()
     identity = home.identity(home.session().secret)
     outcome = house.while_hashing(
-        home, home.log_in, lambda: account.change_email(elsewhere.services, identity, "alice@example.org", HERE)
+        home, home.log_in, lambda: own_addresses.change(elsewhere.services, identity, "alice@example.org", HERE)
     )
     assert isinstance(outcome, Issued)
 
@@ -360,7 +360,7 @@ def test_rule_07_where_no_place_is_free_people_and_programs_are_told_to_come_aga
         outcomes = [
             home.log_in(),
             step_up.prove(services, identity, secret, PASSWORD, HERE),
-            account.change_password(services, identity, secret, PASSWORD, NEW, HERE),
+            own_password.change(services, identity, secret, PASSWORD, NEW, HERE),
             reset_password.complete(services, link, NEW, HERE),
         ]
         with pytest.raises(HashingBusyError):

@@ -10,11 +10,12 @@ import sqlalchemy as sa
 from flask_gatehouse.domain import devices, tokens, users
 from flask_gatehouse.domain.sessions import Issued, Session
 from flask_gatehouse.flows import (
-    account,
     alarm,
     enrol,
     forgot_password,
     login,
+    own_addresses,
+    own_password,
     reset_password,
     second_step,
     seeds,
@@ -112,7 +113,7 @@ def test_rule_32_v7_5_1_from_then_on_the_password_alone_opens_nothing(home):
     identity = home.identity(thief.secret)
     assert is_doubted(home, thief.secret)
     assert (identity.roles, identity.permissions) == ((), frozenset())
-    changed = account.change_password(home.services, identity, thief.secret, PASSWORD, NEW, HERE)
+    changed = own_password.change(home.services, identity, thief.secret, PASSWORD, NEW, HERE)
     assert refusal(changed) is Refusal.ALARMED
     offer = enrol.offer_totp(home.services, identity)
     assert isinstance(offer, seeds.Offer)
@@ -171,7 +172,7 @@ def test_rule_32_a_change_of_address_of_the_last_day_is_undone_and_the_link_goes
         if address:
             move_address(home, address)
         else:
-            account.change_email(home.services, home.identity(secret), "", HERE)
+            own_addresses.change(home.services, home.identity(secret), "", HERE)
         home.later(minutes=10)
     assert pressed(home, secret).is_address_back
     stored = home.user(alice)
@@ -289,7 +290,7 @@ def test_rule_32_the_password_and_an_older_factor_end_the_alarm(home):
     assert home.user(alice).alarm_at is not None
     with home.services.unit() as unit:
         devices.remember(unit.connection, "a thief's", alice, unit.now)
-    assert isinstance(account.change_password(home.services, home.identity(back), back, PASSWORD, NEW, HERE), Issued)
+    assert isinstance(own_password.change(home.services, home.identity(back), back, PASSWORD, NEW, HERE), Issued)
     assert home.user(alice).alarm_at is None
     assert "user.alarm_ended" in home.kinds()
     assert home.count(schema.device) == 0  # one of them may be the thief's
@@ -471,7 +472,7 @@ def test_rule_32_rule_01_what_the_password_opened_while_it_was_hashed_is_refused
     identity, other = home.identity(mine), home.session().secret
     changed = house.while_hashing(
         home,
-        lambda: account.change_password(home.services, identity, mine, PASSWORD, NEW, HERE),
+        lambda: own_password.change(home.services, identity, mine, PASSWORD, NEW, HERE),
         lambda: pressed(home, other),
     )
     assert isinstance(changed, Refused)
@@ -486,8 +487,8 @@ def test_rule_32_a_change_of_address_that_meets_the_alarm_moves_no_address(open_
     alice = home.proven()
     identity = home.identity(home.session().secret)
     pressed(home)
-    for change in (account.change_email, account.change_second_email):
-        if has_mail or change is account.change_email:
+    for change in (own_addresses.change, own_addresses.change_second):
+        if has_mail or change is own_addresses.change:
             assert refusal(change(home.services, identity, THIEFS, HERE)) is Refusal.GONE
     assert (home.user(alice).email, home.user(alice).is_email_verified) == (OLD, True)
     assert home.rest()

@@ -9,7 +9,7 @@ import pytest
 
 from flask_gatehouse.domain import devices
 from flask_gatehouse.domain.sessions import Issued
-from flask_gatehouse.flows import account, administer, enrol, reset_password, second_step, seeds
+from flask_gatehouse.flows import administer, enrol, own_password, reset_password, second_step, seeds
 from flask_gatehouse.flows import post as post_office
 from flask_gatehouse.flows.opening import Attempt
 from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, Refused
@@ -177,7 +177,7 @@ def test_rule_09_the_fifth_wrong_password_costs_the_same_statements_for_an_unkno
 def test_v6_3_7_a_changed_password_is_told(home, post, told):
     home.proven()
     identity, secret = inside(home)
-    assert isinstance(account.change_password(home.services, identity, secret, PASSWORD, NEW, HERE), Issued)
+    assert isinstance(own_password.change(home.services, identity, secret, PASSWORD, NEW, HERE), Issued)
     assert told() == ["Your password was changed"]
     assert FIREFOX in part(post.mails[-1], "html")
     assert isinstance(reset_password.make_temporary(home.services, CLI, "alice"), str)
@@ -194,7 +194,7 @@ def test_v6_3_7_a_password_chosen_by_an_operators_link_is_told(home, told):
 def test_a_change_that_was_refused_is_not_told(home, told):
     home.proven()
     identity, secret = inside(home)
-    assert isinstance(account.change_password(home.services, identity, secret, WRONG, NEW, HERE), Refused)
+    assert isinstance(own_password.change(home.services, identity, secret, WRONG, NEW, HERE), Refused)
     assert isinstance(enrol.confirm_totp(home.services, identity, secret, "000000", HERE), Refused)
     assert told() == []
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from flask_gatehouse.domain.sessions import Gone, Issued, Session
 from flask_gatehouse.domain.users import UserRecord
-from flask_gatehouse.flows import account, administer, login, reset_password, revoke, second_step
+from flask_gatehouse.flows import administer, login, own_password, reset_password, revoke, second_step
 from flask_gatehouse.flows.login import Attempt
 from flask_gatehouse.flows.outcomes import FactorDue, FactorLost, Refusal, Refused, refused
 from flask_gatehouse.kernel import schema
@@ -133,7 +133,7 @@ def _changed(here: house.House, _alice: int) -> None:
     issued = answer(here, pend(here).secret, "six")
     assert isinstance(issued, Issued)
     identity = here.identity(issued.secret)
-    changed = account.change_password(here.services, identity, issued.secret, PASSWORD, "another quiet river", HERE)
+    changed = own_password.change(here.services, identity, issued.secret, PASSWORD, "another quiet river", HERE)
     assert isinstance(changed, Issued)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from flask_gatehouse.flows import account, administer, revoke
+from flask_gatehouse.flows import administer, own_addresses, revoke
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.kernel import schema
 from tests.support.house import BY_COMMAND, HERE, SECOND
@@ -125,9 +125,9 @@ def test_v16_2_1_what_changes_nothing_of_ones_own_leaves_no_row(home):
     identity = home.identity(home.session("alice").secret)
     before = home.kinds()
     assert revoke.others(home.services, identity, HERE) == 0
-    assert account.change_email(home.services, identity, "alice@example.org", HERE) == "alice@example.org"
+    assert own_addresses.change(home.services, identity, "alice@example.org", HERE) == "alice@example.org"
     assert home.kinds() == before
     home.session("alice")
     assert revoke.others(home.services, identity, HERE) == 1
-    assert account.change_email(home.services, identity, "a@example.org", HERE) == "a@example.org"
+    assert own_addresses.change(home.services, identity, "a@example.org", HERE) == "a@example.org"
     assert home.kinds()[-2:] == ["session.ended", "user.email_changed"]

@@ -12,12 +12,13 @@ import sqlalchemy as sa
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.sessions import Issued
 from flask_gatehouse.flows import (
-    account,
     administer,
     alarm,
     close_account,
     edit_roles,
     login,
+    own_addresses,
+    own_password,
     register,
     reset_password,
     revoke,
@@ -75,15 +76,15 @@ def deeds(home: house.House, on: Stage) -> dict[str, tuple[Callable[[], object],
         "step up": (lambda: step_up.prove(services, identity, secret, PASSWORD, HERE), ["step_up.succeeded"]),
         "fail to step up": (lambda: step_up.prove(services, identity, secret, WRONG, HERE), ["step_up.failed"]),
         "change the password": (
-            lambda: account.change_password(services, identity, secret, PASSWORD, NEW, HERE),
+            lambda: own_password.change(services, identity, secret, PASSWORD, NEW, HERE),
             ["password.changed"],
         ),
         "fail to change it": (
-            lambda: account.change_password(services, identity, secret, WRONG, NEW, HERE),
+            lambda: own_password.change(services, identity, secret, WRONG, NEW, HERE),
             ["password.change_failed"],
         ),
         "change the address": (
-            lambda: account.change_email(services, identity, "a@example.org", HERE),
+            lambda: own_addresses.change(services, identity, "a@example.org", HERE),
             ["user.email_changed"],
         ),
         "end one": (lambda: revoke.one(services, identity, on["other"], HERE), ["session.ended"]),

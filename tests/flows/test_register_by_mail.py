@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_gatehouse.domain.sessions import Issued
-from flask_gatehouse.flows import account, register, verify_email
+from flask_gatehouse.flows import own_addresses, register, verify_email
 from flask_gatehouse.flows.login import Attempt, vouched
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.kernel import schema
@@ -167,5 +167,5 @@ def test_an_administrator_sees_why_such_a_user_cannot_log_in(home):
 
 def test_the_address_that_one_logs_in_with_is_not_removed(home):
     home.proven("bob")
-    outcome = account.change_email(home.services, home.identity(home.session(BOB).secret), "", HERE)
+    outcome = own_addresses.change(home.services, home.identity(home.session(BOB).secret), "", HERE)
     assert isinstance(outcome, Refused) is (home.services.settings.login_name == "email")

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_gatehouse.domain.sessions import Issued, Session
-from flask_gatehouse.flows import account, administer, reset_password, revoke
+from flask_gatehouse.flows import administer, own_addresses, own_password, reset_password, revoke
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.identity import CLI
@@ -91,11 +91,11 @@ def test_63b_3_1_1_2_13_ones_own_names_are_refused_at_a_reset_too(home, password
 
 def _by_password(home: house.House, _alice: int) -> None:
     secret = home.session().secret
-    assert account.change_password(home.services, home.identity(secret), secret, PASSWORD, "a third river", HERE)
+    assert own_password.change(home.services, home.identity(secret), secret, PASSWORD, "a third river", HERE)
 
 
 def _by_email(home: house.House, _alice: int) -> None:
-    account.change_email(home.services, home.identity(home.session().secret), "new@example.org", HERE)
+    own_addresses.change(home.services, home.identity(home.session().secret), "new@example.org", HERE)
 
 
 def _by_end_all(home: house.House, _alice: int) -> None:

@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from flask_gatehouse.domain.sessions import Issued
-from flask_gatehouse.flows import account, administer, forgot_password, reset_password, verify_email
-from flask_gatehouse.flows.account import AddressAsked
+from flask_gatehouse.flows import administer, forgot_password, own_addresses, reset_password, verify_email
 from flask_gatehouse.flows.outcomes import Refusal, Refused
+from flask_gatehouse.flows.own_addresses import AddressAsked
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.identity import CLI
 from tests.support import house
@@ -29,7 +29,7 @@ def home(post, open_house):
 
 def change(home: house.House, email: str) -> object:
     """Let alice change her second address, and wait until the mail has left."""
-    outcome = account.change_second_email(home.services, home.identity(home.session().secret), email, HERE)
+    outcome = own_addresses.change_second(home.services, home.identity(home.session().secret), email, HERE)
     assert home.rest()
     return outcome
 
@@ -43,7 +43,7 @@ def prove(home: house.House, post: PostOffice, email: str = SECOND) -> None:
 
 def test_63b_4_6_1_a_second_address_counts_once_it_is_proven_and_both_hear_of_it(home, post):
     assert change(home, SECOND) == AddressAsked(SECOND)
-    assert account.asked_addresses(home.services, 1) == (None, SECOND)
+    assert own_addresses.asked(home.services, 1) == (None, SECOND)
     assert home.user(1).second_email is None
     assert post.subjects(FIRST) == ["A second e-mail address was asked for at localhost:5000"]
     (mailed,) = post.to(SECOND)
@@ -54,7 +54,7 @@ def test_63b_4_6_1_a_second_address_counts_once_it_is_proven_and_both_hear_of_it
     assert isinstance(verify_email.confirm(home.services, token_of(mailed), HERE), Refused)
     assert home.rest()
     assert home.user(1).verified_addresses == (FIRST, SECOND)
-    assert account.asked_addresses(home.services, 1) == (None, None)
+    assert own_addresses.asked(home.services, 1) == (None, None)
     told = "The second e-mail address of alice was changed at localhost:5000"
     assert post.subjects(FIRST)[-1] == post.subjects(SECOND)[-1] == told
     assert home.kinds()[-2:] == ["user.second_email_asked", "user.second_email_changed"]
@@ -86,10 +86,10 @@ def test_v6_3_7_a_change_of_the_first_address_is_told_to_the_second_too(home, po
     prove(home, post)
     post.mails.clear()
     identity = home.identity(home.session().secret)
-    assert account.change_email(home.services, identity, THIRD, HERE) == AddressAsked(THIRD)
+    assert own_addresses.change(home.services, identity, THIRD, HERE) == AddressAsked(THIRD)
     assert home.rest()
     assert verify_email.confirm(home.services, token_of(post.to(THIRD)[0]), HERE) == 1
-    assert account.change_email(home.services, home.identity(home.session().secret), "", HERE) is None
+    assert own_addresses.change(home.services, home.identity(home.session().secret), "", HERE) is None
     assert home.rest()
     asked = "Another e-mail address was asked for at localhost:5000"
     changed = "The e-mail address of alice was changed at localhost:5000"
@@ -106,7 +106,7 @@ def test_the_first_address_is_no_second_one_and_one_that_becomes_the_first_is_th
     prove(home, post)
     assert change(home, SECOND) == SECOND  # nothing changes
     identity = home.identity(home.session().secret)
-    assert account.change_email(home.services, identity, SECOND, HERE) == AddressAsked(SECOND)
+    assert own_addresses.change(home.services, identity, SECOND, HERE) == AddressAsked(SECOND)
     assert home.rest()
     assert verify_email.confirm(home.services, token_of(post.to(SECOND)[-1]), HERE) == 1
     assert home.user(1).verified_addresses == (SECOND,)
@@ -181,6 +181,6 @@ def test_a_second_address_logs_nobody_in_and_blocks_nobody(post, open_house):
 def test_without_mail_there_is_no_second_address(open_house):
     home = open_house()
     home.person(email=FIRST)
-    outcome = account.change_second_email(home.services, home.identity(home.session().secret), SECOND, HERE)
+    outcome = own_addresses.change_second(home.services, home.identity(home.session().secret), SECOND, HERE)
     assert isinstance(outcome, Refused)
     assert outcome.field == "second_email"

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from flask_gatehouse.flows import account, register, reset_password
+from flask_gatehouse.flows import own_password, register, reset_password
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.flows.stolen import STOLEN
 from flask_gatehouse.kernel.errors import SettingsError, SetupError, WeakPassword
@@ -57,10 +57,10 @@ def test_v6_2_12_63b_3_1_1_2_15_at_a_change_it_is_refused_and_counts_as_no_wrong
     session = listed.session()
     identity = listed.identity(session.secret)
     for _ in range(7):
-        outcome = account.change_password(listed.services, identity, session.secret, PASSWORD, TAKEN, HERE)
+        outcome = own_password.change(listed.services, identity, session.secret, PASSWORD, TAKEN, HERE)
         assert asked(outcome) == WEAK
     assert listed.counter(f"inside:{alice}")[0] == 0
-    outcome = account.change_password(listed.services, identity, session.secret, PASSWORD, FREE, HERE)
+    outcome = own_password.change(listed.services, identity, session.secret, PASSWORD, FREE, HERE)
     assert not isinstance(outcome, Refused)
 
 

@@ -8,10 +8,10 @@ import sqlalchemy as sa
 from flask_gatehouse.domain import mail, throttle
 from flask_gatehouse.domain.mail import Letter
 from flask_gatehouse.domain.sessions import Session
-from flask_gatehouse.flows import account, register, verify_email
+from flask_gatehouse.flows import own_addresses, own_password, register, verify_email
 from flask_gatehouse.flows import post as posting
-from flask_gatehouse.flows.account import AddressAsked
 from flask_gatehouse.flows.outcomes import Refusal, Refused
+from flask_gatehouse.flows.own_addresses import AddressAsked
 from flask_gatehouse.kernel import schema
 from tests.support import house
 from tests.support.house import HERE, PASSWORD, source
@@ -30,7 +30,7 @@ def home(post, open_house):
 def change(home: house.House, address: str, name: str = "alice") -> object:
     """Change the address of a user, and wait until the mail has left."""
     identity = home.identity(home.session(name).secret)
-    outcome = account.change_email(home.services, identity, address, HERE)
+    outcome = own_addresses.change(home.services, identity, address, HERE)
     assert home.rest()
     return outcome
 
@@ -102,10 +102,10 @@ def test_v6_3_7_the_new_address_counts_once_it_is_confirmed_and_the_old_one_is_t
     assert address_of(home, alice) == (ALICE, True)
     assert post.subjects(ALICE) == ["Another e-mail address was asked for at localhost"]
     assert NEW not in part(post.to(ALICE)[0], "plain")
-    assert account.asked_addresses(home.services, alice) == (NEW, None)
+    assert own_addresses.asked(home.services, alice) == (NEW, None)
     assert confirm(home, link) == alice
     assert address_of(home, alice) == (NEW, True)
-    assert account.asked_addresses(home.services, alice) == (None, None)
+    assert own_addresses.asked(home.services, alice) == (None, None)
     assert (
         post.subjects(ALICE)[1:] == post.subjects(NEW)[1:] == ["The e-mail address of alice was changed at localhost"]
     )
@@ -124,7 +124,7 @@ def test_the_same_address_asks_for_its_confirmation_again_and_a_verified_one_cha
     assert confirm(home, token_of(post.to(ALICE)[-1])) == alice
     before = len(post.mails), len(home.events())
     identity = home.identity(home.session().secret)
-    assert account.change_email(home.services, identity, ALICE, HERE) == ALICE
+    assert own_addresses.change(home.services, identity, ALICE, HERE) == ALICE
     assert home.rest()
     assert len(post.mails) == before[0]
     assert home.count(schema.mail) == 0
@@ -196,7 +196,7 @@ def _by_time(home: house.House, _alice: int) -> None:
 
 def _by_password(home: house.House, _alice: int) -> None:
     secret = home.session().secret
-    assert account.change_password(home.services, home.identity(secret), secret, PASSWORD, "a third river", HERE)
+    assert own_password.change(home.services, home.identity(secret), secret, PASSWORD, "a third river", HERE)
 
 
 def _by_suspension(home: house.House, _alice: int) -> None:
@@ -237,7 +237,7 @@ def test_rule_08_v2_4_1_confirming_has_a_bucket(home):
 def test_rule_08_a_strangers_mailbox_is_not_filled_from_an_account(home, post):
     home.proven()
     identity = home.identity(home.session().secret)
-    seen = [account.change_email(home.services, identity, NEW, source(f"198.51.100.{one}")) for one in range(4)]
+    seen = [own_addresses.change(home.services, identity, NEW, source(f"198.51.100.{one}")) for one in range(4)]
     assert [reason(outcome) for outcome in seen] == [None] * 3 + [Refusal.THROTTLED]
 
 

@@ -406,5 +406,5 @@ def test_v6_3_4_63b_4_2_2_1_1_every_place_that_opens_a_session_is_a_path_of_the_
         *("login.begin", "second_step.answer", "second_step.replace_factor", "login.vouched", "step_up._decide"),
         *("second_step._answer_by_passkey", "passkey_login._decide", "step_up.prove_passkey"),
         *("passkeys.confirm", "passkeys.remove"),
-        *("step_up.prove_factor", "enrol.confirm_totp", "enrol.remove_totp", "account.change_password"),
+        *("step_up.prove_factor", "enrol.confirm_totp", "enrol.remove_totp", "own_password.change"),
     }

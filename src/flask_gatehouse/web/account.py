@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flask import flash, request, url_for
 
 from flask_gatehouse.domain import users
-from flask_gatehouse.flows import account, own_data, revoke
+from flask_gatehouse.flows import own_addresses, own_data, own_password, revoke
 from flask_gatehouse.flows.outcomes import Refused, refused_value
 from flask_gatehouse.http.context import here, services, wired
 from flask_gatehouse.http.flask_login import leave, renew
@@ -43,7 +43,7 @@ def _profile_context() -> dict[str, Any]:
     with services().reading() as connection:
         user = users.find(connection, identity.user_id)
     second.second_email.data = (user.second_email if user else None) or ""
-    asked, asked_second = account.asked_addresses(services(), identity.user_id)
+    asked, asked_second = own_addresses.asked(services(), identity.user_id)
     told = {"user": user, "identity": identity, "is_fresh": wired().is_fresh(identity), "asked": asked}
     told |= {"lacks_factor": lacks_factor(), "has_mail": services().mailer.is_on}
     return told | {"second": second, "asked_second": asked_second, "acted": ""}
@@ -55,10 +55,10 @@ def change_email() -> ResponseReturnValue:
     form = forms.EmailForm.of_request()
     if not form.validate():
         return invalid(form, "account.html", **_profile_context())
-    outcome = account.change_email(services(), present_identity(), form.email.data, here().source)
+    outcome = own_addresses.change(services(), present_identity(), form.email.data, here().source)
     if isinstance(outcome, Refused):
         return refused(outcome, "account.html", form=form, **_profile_context())
-    if isinstance(outcome, account.AddressAsked):
+    if isinstance(outcome, own_addresses.AddressAsked):
         flash(f"A link was mailed to {outcome.address}: the address counts once you have opened it.", "info")
         return done(url_for("gatehouse.account"), 202, asked=outcome.address)
     flash("Your e-mail address is saved." if outcome else "Your e-mail address is removed.", "success")
@@ -70,22 +70,22 @@ def change_second_email() -> ResponseReturnValue:
     """Change the second address; it counts once it is confirmed."""
     second = forms.SecondEmailForm.of_request()
     told = errors_in_words(second) if not second.validate() else ""
-    outcome = refused_value(account.SECOND, told) if told else _change_second(second.second_email.data)
+    outcome = refused_value(own_addresses.SECOND, told) if told else _change_second(second.second_email.data)
     if isinstance(outcome, Refused):
         form = forms.EmailForm()
         form.email.data = present_identity().email or ""
         return refused(
             outcome, "account.html", form=form, **(_profile_context() | {"second": second, "acted": "second"})
         )
-    if isinstance(outcome, account.AddressAsked):
+    if isinstance(outcome, own_addresses.AddressAsked):
         flash(f"A link was mailed to {outcome.address}: the address counts once you have opened it.", "info")
         return done(url_for("gatehouse.account"), 202, asked=outcome.address)
     flash("Your second address is saved." if outcome else "Your second address is removed.", "success")
     return done(url_for("gatehouse.account"), second_email=outcome)
 
 
-def _change_second(address: str) -> account.AddressAsked | Refused | str | None:
-    return account.change_second_email(services(), present_identity(), address, here().source)
+def _change_second(address: str) -> own_addresses.AddressAsked | Refused | str | None:
+    return own_addresses.change_second(services(), present_identity(), address, here().source)
 
 
 @fresh_login_required
@@ -107,7 +107,7 @@ def change_password() -> ResponseReturnValue:
     if not form.validate():
         return invalid(form, "password.html", **context)
     present, new = form.current.data, form.password.data
-    outcome = account.change_password(services(), present_identity(), state.secret, present, new, state.source)
+    outcome = own_password.change(services(), present_identity(), state.secret, present, new, state.source)
     if isinstance(outcome, Refused):
         return refused(outcome, "password.html", form=form, **context)
     renew(outcome)
