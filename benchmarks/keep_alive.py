@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 from collections.abc import Sequence
@@ -89,14 +90,19 @@ def wait_of(head: bytes) -> float:
 
 
 def spread(port: int, workers: int, sources: Sequence[str]) -> list[Connection]:
-    """A connection from each source, as many to each worker, as chance gives to a site with many visitors.
+    """Open a connection from each source, equally many to each worker: so they lie, on the average, at a busy site.
 
     While nothing else happens one and the same worker may take every connection: one that has its part is stopped until
     the others have theirs, and a connection that waits for a stopped one is given up.
+
+    Args:
+        port: of the server.
+        workers: how many processes it has.
+        sources: addresses of this machine to connect from, one for each connection.
     """
     held: dict[int, list[Connection]] = {}
     found: list[Connection] = []
-    asked = request("GET", WORKER_PATH, {})
+    asked, part = request("GET", WORKER_PATH, {}), math.ceil(len(sources) / workers)
     try:
         for _ in range(MOST_TRIES):
             connection = Connection(port, timeout=0.2, source=sources[len(found)])
@@ -107,11 +113,11 @@ def spread(port: int, workers: int, sources: Sequence[str]) -> list[Connection]:
                 continue
             found.append(connection.patient())
             held.setdefault(pid, []).append(connection)
-            if len(held[pid]) == len(sources) // workers:
+            if len(held[pid]) == part:
                 psutil.Process(pid).suspend()
             if len(found) == len(sources):
                 return found
     finally:
         for pid in held:
             psutil.Process(pid).resume()
-    raise WrongAnswerError(f"{workers} workers were never all reached")
+    raise WrongAnswerError(f"{len(found)} of {len(sources)} connections after {MOST_TRIES} tries")

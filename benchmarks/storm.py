@@ -93,7 +93,8 @@ def storm(server: str, name: str, shape: str, connections: int, seconds: float) 
             command = [sys.executable, "-m", "benchmarks.storm_flood", json.dumps(plan)]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
             with subprocess.Popen(command, **pipes, text=True) as attacker:  # noqa: S603 - our own
-                attacker.stdout.readline()
+                if attacker.stdout.readline() != "ready\n":
+                    raise WrongAnswerError("the attacker did not get ready")
                 inside = spread(port, WORKERS, ["127.0.0.1"] * PEOPLE)
                 attacker.stdin.write("\n")
                 attacker.stdin.flush()

@@ -1,4 +1,4 @@
-"""The attacker: connections that guess without pause and never wait. `python -m benchmarks.storm_flood PORT …`."""
+"""The attacker: connections that guess without pause and never wait. The one argument is a `Plan` as JSON."""
 
 from __future__ import annotations
 

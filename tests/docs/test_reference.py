@@ -246,6 +246,9 @@ def test_v6_1_1_the_documented_delays_of_an_account_are_the_codes():
     assert rules.first_delay("both") == rules.first_delay("email") == doubled
     assert rules.delay_after(first + 1, rules.FIRST_DELAY) == 2 * rules.delay_after(first, rules.FIRST_DELAY)
     assert micros(duration(rows["longest delay"])) == rules.delay_after(first + 50, rules.FIRST_DELAY)
+    paused = rows["refusals of an address in a window before an attempt in a delay pauses it"]
+    assert number(paused) == rules.LOGIN.before_pause
+    assert micros(duration(rows["such a pause"])) == rules.PAUSE
     assert micros(duration(rows["a row of wrong ones is forgotten after the last of them by"])) == rules.STREAK_LIFE
     disabled = rows["wrong ones in a row, however long apart, that disable the password"]
     assert number(disabled) == rules.WRONG_BEFORE_DISABLED

@@ -168,9 +168,12 @@ def _answer(home: house.House, kind: str, accept: str) -> tuple[int, str, tuple[
 
 
 def _noted(home: house.House, name: str, password: str, cookie: str, address: str) -> list[object]:
-    """Return outcome, hashes and statements of eight failing logins: beyond the delay, and into the pause after it."""
+    """Return outcome, hashes and statements of nine failing logins.
+
+    Five are judged, three are refused in the delay, one in the pause.
+    """
     seen: list[object] = []
-    for _ in range(8):
+    for _ in range(9):
         spare, hashes = devices.new(home.services.keys), house.hashes_of(home)
         with statements_of(home) as noted:
             outcome = home.log_in(name, password, device=cookie, spare=spare, address=address)
@@ -200,4 +203,5 @@ def test_rule_09_v6_3_8_a_browser_known_for_somebody_else_is_told_no_more_all_th
     for _ in range(2):  # the first tells what has ended, the second finds nothing to tell: it looks again in a second
         home.log_in("warm", WRONG, device=cookie)
     unknown = _noted(home, "stranger", WRONG, cookie, "198.51.100.1")
+    home.log_in("warm", WRONG, device=cookie)  # tells what the pause has refused, as the next attempt of anybody does
     assert unknown == _noted(home, "alice", password, cookie, "198.51.100.2")

@@ -360,15 +360,40 @@ def test_rule_06_the_pause_of_an_ipv6_address_is_its_network_of_64_bits(home, al
     assert [throttle.turned_away(LOGIN, f"2001:db8:1:{net}::9", now) for net in (2, 3)] == [SECOND, 0]
 
 
-def test_rule_28_who_was_refused_in_a_delay_is_recorded_once_with_the_address_and_the_rest_as_a_number(home, alice):
-    guess(home, 5)
-    for _ in range(30):
-        home.log_in(address=THERE)
-    (first,) = home.events("login.throttled")
-    assert (first.address, first.user_id, first.outcome) == (THERE, None, "refused")
+def told_of(home: house.House, address: str) -> int:
+    """Return how many refusals of an address were told when its window had ended."""
     home.later(minutes=11)
     for _ in range(3):
         home.session(address="198.51.100.8")
-    told = [json.loads(entry.detail) for entry in home.events("failures.counted") if entry.address == THERE]
+    told = [json.loads(entry.detail) for entry in home.events("failures.counted") if entry.address == address]
     assert {one["kind"] for one in told} == {"login.throttled"}
-    assert sum(one["number"] for one in told) == 29
+    return sum(one["number"] for one in told)
+
+
+def test_rule_28_what_an_address_was_refused_in_a_delay_is_told_as_a_number(home, alice):
+    guess(home, 5)
+    for _ in range(30):
+        home.log_in(address=THERE)
+    assert home.events("login.throttled") == []
+    assert told_of(home, THERE) == 30
+
+
+def test_rule_28_of_an_address_that_went_on_until_it_was_spent_that_is_recorded_and_the_rest_told(home, alice):
+    guess(home, 5)
+    reasons = []
+    for number in range(25):
+        reasons += [home.log_in(address=THERE).reason, *guess(home, 1, f"nobody{number}", address=THERE)]
+        home.later(seconds=1)
+    (first,) = home.events("login.throttled")
+    assert (first.address, first.user_id, first.outcome) == (THERE, None, "refused")
+    assert told_of(home, THERE) == reasons.count(Refusal.THROTTLED) - 1 > 25
+
+
+def test_rule_28_a_hundred_addresses_at_one_account_leave_others_their_rows(home, alice):
+    home.person("bob")
+    guess(home, 5)
+    for number in range(120):
+        home.log_in(address=f"198.51.100.{number}")
+    guess(home, 1, "bob")
+    assert "failures.overflowed" not in home.kinds()
+    assert home.kinds().count("login.failed") == 2

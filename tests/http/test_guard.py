@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -14,6 +15,7 @@ from werkzeug.test import EnvironBuilder
 import flask_gatehouse as gatehouse
 from flask_gatehouse.http.guard import RULES
 from tests.http.people import JSON, PASSWORD, StillClock, add_user, cookie, enter, entries, log_in, services
+from tests.support.flasks import SlowLoader
 from tests.support.statements import sent_to
 from tests.support.visitor import csrf_token, submit
 
@@ -72,6 +74,17 @@ def test_rule_06_a_spent_address_is_refused_before_flask_and_without_the_databas
     told = stranger.post("/login", headers=JSON, environ_overrides=FLOODER)
     assert (told.status_code, told.content_type) == (429, "application/problem+json")
     assert int(told.headers["Retry-After"]) == 600
+
+
+def test_rule_06_the_page_of_the_layer_is_compiled_once_however_many_are_refused_at_first(flooded):
+    loader = flooded.jinja_env.loader = SlowLoader(flooded.jinja_env.loader)
+
+    def refused(_number):
+        return flooded.test_client().post("/login", environ_overrides=FLOODER).status_code
+
+    with ThreadPoolExecutor(8) as many:
+        assert set(many.map(refused, range(8))) == {429}
+    assert loader.loaded == ["gatehouse/turned_away.html"]
 
 
 def test_rule_06_the_body_is_not_read(flooded, stranger):

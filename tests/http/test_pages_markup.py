@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from flask import abort, render_template
-from jinja2 import BaseLoader
 
 from flask_gatehouse import public
 from flask_gatehouse.domain.passwords.rules import GUIDANCE
@@ -18,6 +16,7 @@ from flask_gatehouse.flows.acts import Act
 from flask_gatehouse.http.browsers import browser_name
 from flask_gatehouse.kernel.identity import CLI
 from tests.support import SOURCE
+from tests.support.flasks import SlowLoader
 from tests.support.people import Elements, confirming_link, logged_in, make_person, newcomer, services_of
 from tests.support.visitor import submit
 
@@ -272,18 +271,6 @@ def test_the_list_of_sessions_names_the_browsers(make_app):
     make_person(app, "alice")
     shown = logged_in(app, "alice", agent="curl/8.5.0").get("/account/sessions").get_data(as_text=True)
     assert "curl/8.5.0" in shown
-
-
-class SlowLoader(BaseLoader):
-    """Takes its time over each template, and notes its name."""
-
-    def __init__(self, inner):
-        self.inner, self.loaded = inner, []
-
-    def get_source(self, environment, template):
-        self.loaded.append(template)
-        time.sleep(0.05)
-        return self.inner.get_source(environment, template)
 
 
 def test_rule_06_a_page_that_many_ask_for_at_first_is_compiled_by_one_of_them(make_app):

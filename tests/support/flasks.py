@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
-from jinja2 import BytecodeCache
+from jinja2 import BaseLoader, BytecodeCache, Environment
 from jinja2.bccache import Bucket
 from werkzeug.routing import Rule
 
@@ -52,3 +53,17 @@ class QuickFlask(Flask):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.jinja_options = {"bytecode_cache": _COMPILED}
+
+
+class SlowLoader(BaseLoader):
+    """Takes its time over each template, and notes its name."""
+
+    def __init__(self, inner: BaseLoader) -> None:
+        self._inner = inner
+        self.loaded: list[str] = []
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str | None, Callable[[], bool] | None]:
+        """Load as the other does, but slowly."""
+        self.loaded.append(template)
+        time.sleep(0.05)
+        return self._inner.get_source(environment, template)

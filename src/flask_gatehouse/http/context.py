@@ -28,7 +28,7 @@ class Wired:
     Attributes:
         services: what flows work with.
         origins: where the app is served.
-        rendered: names of our templates that have been shown, so that they are compiled.
+        rendered: names of our templates that this process has rendered, so that each is compiled.
     """
 
     services: Services

@@ -1,7 +1,7 @@
 """The thin WSGI layer that refuses a flood before Flask: it reads no body and asks no database (rule 6).
 
-It knows which endpoints hash, which windows of the throttle are spent, whether the hashing pool has a place, and
-whether a browser shows a genuine device cookie. All that is charged and decided stands in the flows.
+It knows which endpoints hash, which windows of the throttle are spent or paused, whether the hashing pool has a place,
+and whether a browser shows a genuine device cookie. All that is charged and decided stands in the flows.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from flask_gatehouse.domain.policy import Decision, Reason
 from flask_gatehouse.flows.outcomes import Refusal, Refused
 from flask_gatehouse.flows.outcomes import refused as refused_by
 
-from .context import here, wired
+from .context import WIRED, here, wired
 from .headers import page_policy
 from .origin import present_target
 from .schemes import has_token_scheme
@@ -31,9 +31,13 @@ if TYPE_CHECKING:
 SECOND = 1_000_000
 PROBLEM = "urn:flask-gatehouse:problem"
 DATABASE_RETRY_SECONDS = 5
-_compiling = threading.RLock()
 DATA_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 """Content-Security-Policy of what programs get: opened as a page it runs and loads nothing (ASVS V3.2.1)."""
+_compiling = threading.RLock()
+"""Held while a page is shown for the first time: what it extends and imports is compiled only as it is rendered.
+
+Reentrant, for what a host's own template calls may render a page of ours.
+"""
 
 STATUS = {
     Refusal.CREDENTIALS: 401,
@@ -100,13 +104,25 @@ def _rendered(template: str, context: dict[str, Any]) -> str:
     Else a flood that finds a fresh process has each of its threads compile the same page, and people wait for all.
     """
     known = wired().rendered
-    if template not in known:
-        with _compiling:
-            if template not in known:
-                text = render_template(template, **context)
-                known.add(template)
-                return text
+    if template in known:
+        return render_template(template, **context)
+    with _compiling:
+        if template not in known:
+            text = render_template(template, **context)
+            known.add(template)
+            return text
     return render_template(template, **context)
+
+
+def _compiled(app: Flask, template: str) -> Template:
+    """Return a template that neither extends nor imports another; for the first time as `_rendered` does."""
+    known: set[str] = app.extensions[WIRED].rendered
+    if template in known:
+        return app.jinja_env.get_template(template)
+    with _compiling:
+        found = app.jinja_env.get_template(template)
+        known.add(template)
+    return found
 
 
 def problem(
@@ -232,10 +248,11 @@ def turned_away(app: Flask, environ: dict[str, Any], status: int, wait: int) -> 
         wait: microseconds until trying again makes sense.
     """
     refusal = refused_by(Refusal.THROTTLED if status == 429 else Refusal.BUSY)  # noqa: PLR2004 - Too Many Requests
-    if is_program(Request(environ, populate_request=False, shallow=True)):  # no cycle, which only a search would free
+    # not put into its environ: that is a cycle, which only the garbage collector frees; and it reads no body
+    if is_program(Request(environ, populate_request=False, shallow=True)):
         return problem(status, refusal.reason.value, detail=refusal.text, wait=wait)
     prefix = environ.get("SCRIPT_NAME", "") + (app.blueprints["gatehouse"].url_prefix or "")
-    text = _static_page(app.jinja_env.get_template("gatehouse/turned_away.html"), refusal.text, _seconds(wait), prefix)
+    text = _static_page(_compiled(app, "gatehouse/turned_away.html"), refusal.text, _seconds(wait), prefix)
     response = Response(text, status, content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = page_policy("")
     response.headers["Cache-Control"] = "no-store"

@@ -36,7 +36,7 @@ KINDS: Mapping[str, str] = {
     "login.cancelled": "A login that waited for its second factor was given up.",
     "login.failed": "A login failed: wrong name, wrong password, or a user who may not log in.",
     "login.delayed": "Wrong passwords in a row put the account into its delay.",
-    "login.throttled": "The first attempt of an address in a window that was refused: it made too many, or the account waits.",
+    "login.throttled": "The first attempt of a window that was refused because its address has made too many.",
     "login.temporary": "A temporary password was used up; a link to choose a new one was made.",
     "failures.overflowed": "Failures of so many names or addresses that further ones are only counted for a while.",
     "failures.counted": "What was only counted in a window that has ended.",

@@ -22,11 +22,11 @@ from .counters import (
     give_back,
     is_window_over,
     judged,
-    refuse_unheard,
+    refuse_charged,
     settle,
 )
 from .keys import CounterKeys
-from .locked import count_disabled, delayed_users, disabled_users
+from .lockouts import count_disabled, delayed_users, disabled_users
 from .rules import (
     ADDRESS,
     ALARM,
@@ -35,7 +35,6 @@ from .rules import (
     FIRSTS,
     FIRSTS_KEY,
     FORGOT,
-    HEARD_OUT,
     KNOWN_LOGIN,
     KNOWN_PASSKEY,
     LOGIN,
@@ -65,6 +64,8 @@ if TYPE_CHECKING:
     from flask_gatehouse.kernel.database import Database
     from flask_gatehouse.kernel.keys import KeyRing
     from flask_gatehouse.kernel.statements import Glance
+
+    from .counters import WindowCharge
 
 __all__ = [
     "ADDRESS",
@@ -143,12 +144,12 @@ class Throttle(CounterKeys):
             for key, limit in windows:
                 window = charge_window(connection, key, limit, rule.window, now, is_judged=rule.is_judged)
                 if window.refused:
-                    return self._refused(connection, key, window.wait(limit, now), window.refused, tuple(charged), now)
+                    return self._refused(connection, key, window, limit, tuple(charged), now)
                 charged.append(key)
             if not account_key:
                 return Charge(window_keys=tuple(charged))
             charge = self._charge_account(connection, rule, account_key, tuple(charged), now)
-            return charge if not charge.wait else self._unheard(connection, rule, address, charge, now)
+            return self._refused_in_delay(connection, rule, address, charge, now) if charge.wait else charge
 
     def count_beside(self, charge: Charge, user_id: int | None, typed: str, now: Instant) -> Charge:
         """Count an attempt by address towards the hundred that disable the password, whichever of the two is typed.
@@ -167,7 +168,7 @@ class Throttle(CounterKeys):
         return replace(charge, beside_key=key, is_disabled=total > LOGIN.wrong_before_disabled)
 
     def turned_away(self, rule: Rule, address: str, now: Instant, *, target: str = "") -> int:
-        """Return the microseconds to wait where this process knows a window to be full; 0 where it must be asked.
+        """Return the microseconds that this process knows a window to take no charges; 0 where it must be asked.
 
         Asks nothing of the database and counts the refusal (rule 6).
         """
@@ -186,13 +187,14 @@ class Throttle(CounterKeys):
             yield f"{rule.name}>{target}", rule.per_target
 
     def _refused(
-        self, connection: Connection, key: str, wait: int, refusals: int, charged: tuple[str, ...], now: Instant
+        self, connection: Connection, key: str, window: WindowCharge, limit: int, charged: tuple[str, ...], now: Instant
     ) -> Charge:
+        wait = window.wait(limit, now)
         if wait > STILL_JUDGED:
-            self._spent.add(key, now + wait)
+            self._spent.add(key, now + wait, now + wait)
         if charged:
             judged(connection, charged, now, refunded=1)
-        return Charge(wait=wait, is_first_refusal=refusals == 1)
+        return Charge(wait=wait, is_first_refusal=window.when_full == 1)
 
     def _charge_account(
         self, connection: Connection, rule: Rule, key: str, window_keys: tuple[str, ...], now: Instant
@@ -200,7 +202,7 @@ class Throttle(CounterKeys):
         is_kept, first = self.is_total_kept(key), self.first_delay_of(key)
         lockout = charge_account(connection, key, now, is_kept=is_kept, first=first)
         return Charge(
-            wait=max(lockout.blocked_until - now, 1) if lockout.is_refused else 0,
+            wait=max(lockout.blocked_until - now, 1) if lockout.is_refused else 0,  # never 0: that would be a charge
             is_disabled=lockout.is_disabled(rule.wrong_before_disabled),
             would_delay=lockout.blocked_until > now,
             account_key=key,
@@ -208,21 +210,23 @@ class Throttle(CounterKeys):
             lockout=lockout,
         )
 
-    def _unheard(self, connection: Connection, rule: Rule, address: str, charge: Charge, now: Instant) -> Charge:
-        """Refuse an attempt at an account in its delay: at the door the address has spent its charge, and is counted.
+    def _refused_in_delay(
+        self, connection: Connection, rule: Rule, address: str, charge: Charge, now: Instant
+    ) -> Charge:
+        """Refuse an attempt at an account in its delay.
 
-        People inside share an address: what their own delay refuses uses up nothing of it.
+        A stranger's address keeps the charge and may be paused; people inside share theirs, and get it back.
         """
-        wait, lockout = charge.wait, charge.lockout
-        if not rule.is_judged:
+        refusal = Charge(charge.wait, lockout=charge.lockout)
+        if rule.before_pause is None:
             judged(connection, charge.window_keys, now, refunded=1)
-            return Charge(wait, lockout=lockout)
+            return refusal
         narrowest = f"{rule.name}@{address_keys(address)[0][0]}"
-        refused, ends_at = refuse_unheard(connection, narrowest, now)
+        refused, ends_at = refuse_charged(connection, narrowest, now)
         judged(connection, (key for key in charge.window_keys if key != narrowest), now)
-        if refused > HEARD_OUT:
-            self._spent.add(narrowest, ends_at, until=min(now + PAUSE, ends_at))
-        return Charge(wait, lockout=lockout, is_first_refusal=refused == 1)
+        if refused > rule.before_pause:
+            self._spent.add(narrowest, ends_at, min(now + PAUSE, ends_at))
+        return refusal
 
     # -- after it was checked -----------------------------------------------------------------------------------
 
@@ -333,7 +337,7 @@ class Throttle(CounterKeys):
             return Noted.COUNTED
         shared = charge_window(connection, FIRSTS_KEY, FIRSTS.per_target, FIRSTS.window, now)
         if shared.refused:
-            self._spent.add(FIRSTS_KEY, shared.ends_at)
+            self._spent.add(FIRSTS_KEY, shared.ends_at, shared.ends_at)
             return Noted.OVERFLOWED if shared.refused == 1 else Noted.COUNTED
         charge_window(connection, key, 1 << 30, FIRSTS.window, now)
         return Noted.FIRST

@@ -50,13 +50,13 @@ _REFUNDED: ColumnElement[int] = bindparam("at_refunded", type_=Integer)
 _REFUSE = Statement(
     update(counter)
     .where(_AT_KEY, counter.c.ends_at > _AT_NOW)
-    .values(refused=counter.c.refused + 1)
-    .returning(counter.c.count, counter.c.ends_at, counter.c.judging, counter.c.refused)
+    .values(refused=counter.c.refused + 1, total=case((counter.c.total == 0, 1), else_=2))
+    .returning(counter.c.count, counter.c.ends_at, counter.c.judging, counter.c.refused, counter.c.total)
 )
 
 
 _ONE_LESS = case((counter.c.judging > 0, counter.c.judging - 1), else_=0)
-_REFUSE_UNHEARD = Statement(
+_REFUSE_CHARGED = Statement(
     update(counter)
     .where(_AT_KEY, counter.c.ends_at > _AT_NOW)
     .values(refused=counter.c.refused + 1, judging=_ONE_LESS)
@@ -109,13 +109,15 @@ class WindowCharge:
         count: charges of this window.
         ends_at: when it ends.
         judging: charges whose outcome is not known yet.
-        refused: refusals of this window; 0: this charge was taken.
+        refused: refusals of this window, whatever their reason; 0: this charge was taken.
+        when_full: 1 for the first that was refused because the window is full, 2 for any later one.
     """
 
     count: int
     ends_at: Instant
     judging: int
     refused: int = 0
+    when_full: int = 0
 
     def wait(self, limit: int, now: Instant) -> int:
         """Return the microseconds to wait after a refusal: few while some of the charges may still come back."""
@@ -185,6 +187,7 @@ def charge_window(
 def _charging_window(dialect: str) -> Any:
     ends_at, judging = bindparam("w_ends_at", type_=BigInteger), bindparam("w_judging", type_=Integer)
     new = {"count": literal(1), "ends_at": ends_at, "purge_at": ends_at, "judging": judging, "refused": literal(0)}
+    new |= {"total": literal(0)}
     grown: dict[str, ColumnElement[Any]] = {name: counter.c[name] for name in new}
     grown |= {"count": counter.c.count + 1, "judging": counter.c.judging + judging}
     has_ended = counter.c.ends_at <= bindparam("w_now")
@@ -215,9 +218,18 @@ def judged(connection: Connection, keys: Iterable[str], now: Instant, *, refunde
         _JUDGE.rows(connection, {"at_key": key, "at_now": now, "at_refunded": refunded})
 
 
-def refuse_unheard(connection: Connection, key: str, now: Instant) -> tuple[int, Instant]:
-    """Count a refusal of what a window was charged already; return how many it has refused, and when it ends."""
-    refused, ends_at = _REFUSE_UNHEARD.rows(connection, {"at_key": key, "at_now": now})[0]
+def refuse_charged(connection: Connection, key: str, now: Instant) -> tuple[int, Instant]:
+    """Turn a charge that was being judged into a refusal; the charge stands.
+
+    Args:
+        connection: where to write.
+        key: the window that was charged in this transaction.
+        now: the present instant.
+
+    Returns:
+        How many the window has refused, and when it ends.
+    """
+    refused, ends_at = _REFUSE_CHARGED.rows(connection, {"at_key": key, "at_now": now})[0]
     return refused, ends_at
 
 
@@ -363,12 +375,13 @@ class Closed:
     key: str
     count: int
     refused: int
+    when_full: int
     ends_at: Instant
 
 
 def close_windows(connection: Connection, now: Instant) -> list[Closed]:
     """Delete a few counters whose time is over, and return them; a user's count to 100 has no such time."""
-    query = select(counter.c.key, counter.c.count, counter.c.refused, counter.c.ends_at)
+    query = select(counter.c.key, counter.c.count, counter.c.refused, counter.c.total, counter.c.ends_at)
     query = query.where(counter.c.purge_at <= now).order_by(counter.c.purge_at).limit(CLOSED_AT_ONCE)
     found = [Closed(*row) for row in connection.execute(query.with_for_update(skip_locked=True))]
     if found:

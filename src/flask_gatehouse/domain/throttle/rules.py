@@ -23,10 +23,11 @@ NAT64 = ipaddress.ip_network("64:ff9b::/96")
 STILL_JUDGED = SECOND
 """What to wait while a window is full only of attempts that have not been judged yet."""
 WINDOW = 10 * MINUTE
-HEARD_OUT = 2
-"""Attempts at accounts in their delay that an address makes in one window at its own pace."""
 PAUSE = SECOND
-"""What it waits after each further one: else many addresses at one account fill the app with what it must refuse."""
+"""How long a process takes no login from an address that tries an account in its delay once more than the rule allows.
+
+Else many addresses at one account fill the app with what it must refuse.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Rule:
         window: its length in microseconds.
         wrong_before_disabled: wrong answers in a row after which an account answers no more.
         is_judged: whether a charge counts as being judged until its outcome is told.
+        before_pause: refusals of an address in one window before an attempt in an account's delay pauses it; None:
+            such an attempt costs the address nothing.
     """
 
     name: str
@@ -48,9 +51,10 @@ class Rule:
     window: int = WINDOW
     wrong_before_disabled: int = WRONG_BEFORE_DISABLED
     is_judged: bool = False
+    before_pause: int | None = None
 
 
-LOGIN = Rule("login", is_judged=True)
+LOGIN = Rule("login", is_judged=True, before_pause=2)
 KNOWN_LOGIN = Rule("known", per_address=0, per_target=20, wrong_before_disabled=WRONG_BEFORE_DEMOTED)
 """Logins from a browser that the user has logged in with before: a budget of its own, whatever the address (rule 4)."""
 PASSKEY = Rule("passkey", per_address=100)

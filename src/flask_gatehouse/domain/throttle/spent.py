@@ -17,7 +17,7 @@ OTHERS: Window = (FIRSTS_KEY, 0)
 """Stands for windows beyond those that are counted one by one."""
 DRAINED_AT_ONCE = 100
 MOST = 10_000
-"""Windows remembered at once; the oldest are forgotten, and asking the database finds them full again."""
+"""Windows remembered at once. The oldest are forgotten: a full one is found full again, and a pause is over then."""
 
 
 class SpentWindows:
@@ -28,17 +28,17 @@ class SpentWindows:
         self._waits: dict[str, tuple[Instant, Window]] = {}
         self._refusals: dict[Window, int] = {}
 
-    def add(self, key: str, ends_at: Instant, *, until: Instant | None = None) -> None:
-        """Remember that a window is full.
+    def add(self, key: str, ends_at: Instant, until: Instant) -> None:
+        """Remember that a window takes no charges.
 
         Args:
             key: the window's.
-            ends_at: when it ends.
-            until: when it takes charges again, should that be earlier.
+            ends_at: when it ends: its refusals are counted with this window.
+            until: when it takes charges again.
         """
         with self._lock:
             self._waits.pop(key, None)
-            self._waits[key] = ends_at if until is None else until, (key, ends_at)
+            self._waits[key] = until, (key, ends_at)
             while len(self._waits) > MOST:
                 del self._waits[next(iter(self._waits))]
 

@@ -54,7 +54,7 @@ def beside_the_first(closed: Closed) -> int:
     if closed.key.startswith(SEEN):
         return closed.count - 1
     is_first_recorded = closed.key.startswith((f"{LOGIN.name}@", f"{DENIAL.name}>"))
-    return closed.refused - int(is_first_recorded and closed.refused > 0)
+    return closed.refused - int(is_first_recorded and closed.when_full > 0)
 
 
 def told_of(key: str, number: int, ends_at: Instant) -> Counted | None:

@@ -1,4 +1,4 @@
-"""Users whose password waits or answers no more, as the console lists them."""
+"""Whose password is in a delay or disabled: what the console and `gatehouse check` tell."""
 
 from __future__ import annotations
 
