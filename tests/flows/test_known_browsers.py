@@ -263,7 +263,7 @@ def test_rule_28_refusals_of_an_address_are_told_with_those_that_were_turned_awa
     assert home.kinds().count("login.throttled") == 1
 
 
-def test_rule_28_a_hundred_thousand_failures_leave_at_most_802_rows(run_folder, tmp_path):
+def test_rule_28_a_hundred_thousand_failures_leave_at_most_804_rows(run_folder, tmp_path):
     here = house.build(sqlite_copy(run_folder, tmp_path / "flood.sqlite3"))
     services, noted = here.services, []
     for number in range(100):
@@ -277,7 +277,7 @@ def test_rule_28_a_hundred_thousand_failures_leave_at_most_802_rows(run_folder, 
     here.later(minutes=11)
     for _ in range(10):
         login.tell_counted(services)
-    assert here.count(schema.event) <= 802
+    assert here.count(schema.event) <= 804
     counted = sum(json.loads(entry.detail)["number"] for entry in here.events("failures.counted"))
     assert counted + 100 == 100_000
     house.close(here)
@@ -307,6 +307,7 @@ def test_rule_28_a_flood_from_thousands_of_addresses_is_told_in_a_bounded_number
     home.later(seconds=2)
     for _ in range(30):
         login.tell_counted(home.services)
+        home.later(seconds=1)
     assert len(home.events("failures.counted")) == 100
     home.later(minutes=11)
     login.tell_counted(home.services)

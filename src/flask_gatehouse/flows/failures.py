@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from flask_gatehouse.domain.audit import Event
 from flask_gatehouse.domain.throttle import Noted
+from flask_gatehouse.kernel.errors import DatabaseUnavailableError
 from flask_gatehouse.kernel.identity import SYSTEM
 
 if TYPE_CHECKING:
+    from flask_gatehouse.domain.throttle import Charge
+
     from .services import Services, Unit
+
+log = logging.getLogger("flask_gatehouse.login")
 
 
 def record(services: Services, unit: Unit, who: str, event: Event) -> Noted:
@@ -30,3 +36,22 @@ def record(services: Services, unit: Unit, who: str, event: Event) -> Noted:
     elif noted is Noted.OVERFLOWED:
         unit.record(Event("failures.overflowed", SYSTEM, outcome="refused"))
     return noted
+
+
+def record_throttled(services: Services, charge: Charge, who: str, event: Event) -> None:
+    """Record the first refusal of a window that is full; that the database is busy changes nothing for who is refused.
+
+    Args:
+        services: the app's services.
+        charge: what refused the attempt.
+        who: as in `record`.
+        event: the refusal.
+    """
+    if charge.first_refusal_of is None:
+        return
+    try:
+        with services.unit() as unit:
+            record(services, unit, who, event)
+    except DatabaseUnavailableError:
+        services.throttle.take_back({charge.first_refusal_of: 1})
+        log.warning("the first refusal of an address is counted and not recorded: the database is busy")

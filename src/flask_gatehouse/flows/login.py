@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from flask_gatehouse.domain.devices import Device
     from flask_gatehouse.domain.passwords import Credential, Hashing, Verdict
     from flask_gatehouse.domain.sessions import Issued
-    from flask_gatehouse.domain.throttle import Charge
+    from flask_gatehouse.domain.throttle import Charge, Window
     from flask_gatehouse.kernel.clock import Instant
 
     from .services import Services, Unit
@@ -147,22 +147,24 @@ def _digest_to_check(credential: Credential | None, charge: Charge, now: int) ->
 
 
 def _throttled(services: Services, charge: Charge, source: Source) -> Refused:
-    if charge.is_first_refusal:
-        with services.unit() as unit:
-            event = Event("login.throttled", GUEST, source=source, outcome="refused")
-            failures.record(services, unit, f"@{source.address}", event)
+    event = Event("login.throttled", GUEST, source=source, outcome="refused")
+    failures.record_throttled(services, charge, f"@{source.address}", event)
     return refused(Refusal.THROTTLED, wait=charge.wait)
 
 
 def tell_counted(services: Services) -> None:
     """Record what windows that have ended counted beside their first failure, in a transaction of its own (rule 28)."""
+    counters, now = services.throttle, services.clock.now()
+    ended: dict[Window, int] = {}
     try:
-        if not services.throttle.has_to_tell(services.database.glance(), services.clock.now()):
+        ended = counters.put_down(now)
+        if not ended and not counters.has_ended(services.database.glance(), now):
             return
         with services.unit() as unit:
-            for told in services.throttle.close_windows(unit.connection, unit.now):
+            for told in counters.close_windows(unit.connection, unit.now, ended):
                 unit.record(_counted(told))
     except DatabaseUnavailableError:
+        counters.take_back(ended)
         log.warning("what was counted is not recorded yet: the database is busy")
 
 
@@ -207,6 +209,7 @@ def _failed(services: Services, unit: Unit, checked: _Checked, source: Source) -
     detail = {} if found.credential else {"name_digest": services.throttle.name_digest(found.name)}
     if found.device is not None and charge.lockout and charge.lockout.total >= throttle.WRONG_BEFORE_DEMOTED:
         devices.forget(unit.connection, found.device.id)
+    services.throttle.judge(unit.connection, charge, unit.now)
     who = services.throttle.account_key(user_id, found.name)
     event = Event("login.failed", GUEST, user_id, source, outcome="refused", detail=detail)
     noted = failures.record(services, unit, who, event)
@@ -214,7 +217,6 @@ def _failed(services: Services, unit: Unit, checked: _Checked, source: Source) -
         unit.record(Event("login.delayed", GUEST, user_id, source, outcome="refused", detail=detail))
     if charge.lockout is not None and charge.lockout.is_told:
         unit.post(notice("locked_out", user_id, source))  # for an unknown name it is the same statement, and no mail
-    services.throttle.judge(unit.connection, charge, unit.now)
     return refused(Refusal.CREDENTIALS)
 
 

@@ -54,9 +54,8 @@ def begin(services: Services, place: str, text: str, attempt: Attempt) -> Issued
     rule = throttle.KNOWN_PASSKEY if attempt.device else throttle.PASSKEY
     charge = services.throttle.spend(rule, source.address, now, target=_target(attempt))
     if charge.wait:
-        if charge.is_first_refusal:
-            with services.unit() as unit:
-                _note(services, unit, Event("login.throttled", GUEST, source=source, outcome="refused"))
+        event = Event("login.throttled", GUEST, source=source, outcome="refused")
+        failures.record_throttled(services, charge, _concerned(services, event), event)
         return refused(Refusal.THROTTLED, wait=charge.wait)
     shown = ceremonies.check(services, Bound(LOGIN, place), text)
     with services.unit() as unit:
@@ -85,11 +84,10 @@ def _decide(services: Services, unit: Unit, shown: Shown, attempt: Attempt) -> I
 def _failed(services: Services, unit: Unit, doubt: Doubt, user_id: int | None, attempt: Attempt) -> Refused:
     told = ceremonies.doubted(Event("login.failed", GUEST, user_id, attempt.source), doubt)
     ceremonies.raise_alarm(unit, told, doubt)
-    _note(services, unit, told)
+    failures.record(services, unit, _concerned(services, told), told)
     return refused(Refusal.UNVERIFIED if doubt is Doubt.UNVERIFIED else Refusal.CREDENTIALS)
 
 
-def _note(services: Services, unit: Unit, event: Event) -> None:
-    """Record a failure by whom it concerns, where that is known, else by where it came from."""
-    who = f"@{event.source.address}" if event.user_id is None else services.throttle.account_key(event.user_id, "")
-    failures.record(services, unit, who, event)
+def _concerned(services: Services, event: Event) -> str:
+    """Return by what a failure is counted: whom it concerns, where that is known, else where it came from."""
+    return f"@{event.source.address}" if event.user_id is None else services.throttle.account_key(event.user_id, "")

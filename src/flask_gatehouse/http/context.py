@@ -9,6 +9,7 @@ from flask import current_app, session
 
 from flask_gatehouse.domain import policy
 
+from .compiling import Compiling
 from .cookie import GuardedSession
 from .guest import GuestCookies
 
@@ -28,12 +29,12 @@ class Wired:
     Attributes:
         services: what flows work with.
         origins: where the app is served.
-        rendered: names of our templates that this process has rendered, so that each is compiled.
+        templates: which of our templates are compiled.
     """
 
     services: Services
     origins: Origins
-    rendered: set[str] = field(init=False, default_factory=set)
+    templates: Compiling = field(init=False, default_factory=Compiling)
     guests: GuestCookies = field(init=False)
     csrf_keys: tuple[bytes, ...] = field(init=False)
 

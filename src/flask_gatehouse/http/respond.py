@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode
 
-from flask import Request, Response, abort, make_response, redirect, render_template, request, url_for
+from flask import Request, Response, abort, current_app, make_response, redirect, render_template, request, url_for
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import Forbidden
 from werkzeug.http import parse_accept_header
@@ -33,11 +32,6 @@ PROBLEM = "urn:flask-gatehouse:problem"
 DATABASE_RETRY_SECONDS = 5
 DATA_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 """Content-Security-Policy of what programs get: opened as a page it runs and loads nothing (ASVS V3.2.1)."""
-_compiling = threading.RLock()
-"""Held while a page is shown for the first time: what it extends and imports is compiled only as it is rendered.
-
-Reentrant, for what a host's own template calls may render a page of ours.
-"""
 
 STATUS = {
     Refusal.CREDENTIALS: 401,
@@ -92,37 +86,11 @@ def page(template: str, status: int = 200, **context: object) -> Response:
         status: the HTTP status.
         context: what the template shows.
     """
-    response = make_response(_rendered(f"gatehouse/{template}", context), status)
+    found = wired().templates.get(current_app.jinja_env, f"gatehouse/{template}")
+    response = make_response(render_template(found, **context), status)
     response.headers["Content-Security-Policy"] = page_policy(nonce())
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-def _rendered(template: str, context: dict[str, Any]) -> str:
-    """Render a template; for the first time in one thread, which compiles it, while the others wait.
-
-    Else a flood that finds a fresh process has each of its threads compile the same page, and people wait for all.
-    """
-    known = wired().rendered
-    if template in known:
-        return render_template(template, **context)
-    with _compiling:
-        if template not in known:
-            text = render_template(template, **context)
-            known.add(template)
-            return text
-    return render_template(template, **context)
-
-
-def _compiled(app: Flask, template: str) -> Template:
-    """Return a template that neither extends nor imports another; for the first time as `_rendered` does."""
-    known: set[str] = app.extensions[WIRED].rendered
-    if template in known:
-        return app.jinja_env.get_template(template)
-    with _compiling:
-        found = app.jinja_env.get_template(template)
-        known.add(template)
-    return found
 
 
 def problem(
@@ -252,7 +220,8 @@ def turned_away(app: Flask, environ: dict[str, Any], status: int, wait: int) -> 
     if is_program(Request(environ, populate_request=False, shallow=True)):
         return problem(status, refusal.reason.value, detail=refusal.text, wait=wait)
     prefix = environ.get("SCRIPT_NAME", "") + (app.blueprints["gatehouse"].url_prefix or "")
-    text = _static_page(_compiled(app, "gatehouse/turned_away.html"), refusal.text, _seconds(wait), prefix)
+    template = app.extensions[WIRED].templates.get(app.jinja_env, "gatehouse/turned_away.html")
+    text = _static_page(template, refusal.text, _seconds(wait), prefix)
     response = Response(text, status, content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = page_policy("")
     response.headers["Cache-Control"] = "no-store"

@@ -8,19 +8,13 @@ from typing import TYPE_CHECKING
 from .beside import count_beside, uncount
 from .charge import FREE, Charge
 from .counters import (
-    SEEN,
     Lockout,
-    add_refusals,
-    add_refused,
     charge_account,
     charge_window,
     clear_account,
     clear_rested,
-    close_windows,
-    count_again,
     find_lockout,
     give_back,
-    is_window_over,
     judged,
     refuse_charged,
     settle,
@@ -32,8 +26,6 @@ from .rules import (
     ALARM,
     CHANGE,
     DENIAL,
-    FIRSTS,
-    FIRSTS_KEY,
     FORGOT,
     KNOWN_LOGIN,
     KNOWN_PASSKEY,
@@ -42,18 +34,17 @@ from .rules import (
     PAUSE,
     REGISTER,
     RESET,
-    SECOND,
     STEP_UP,
     STILL_JUDGED,
-    TOLD_KEY,
     VERIFY,
     WINDOW,
     WRONG_BEFORE_DEMOTED,
     Rule,
     address_keys,
 )
-from .spent import SpentWindows
-from .told import Counted, Noted, beside_the_first, told_of
+from .spent import Window
+from .tally import Tally
+from .told import Counted, Noted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,13 +80,14 @@ __all__ = [
     "Noted",
     "Rule",
     "Throttle",
+    "Window",
     "count_disabled",
     "delayed_users",
     "disabled_users",
 ]
 
 
-class Throttle(CounterKeys):
+class Throttle(CounterKeys, Tally):
     """The counters of one app.
 
     Args:
@@ -109,12 +101,9 @@ class Throttle(CounterKeys):
     def __init__(
         self, database: Database, keys: KeyRing, *, is_on: bool, login_name: str, methods: tuple[str, ...] = ()
     ) -> None:
-        super().__init__(keys, login_name)
-        self._database = database
-        self._is_on = is_on
+        CounterKeys.__init__(self, keys, login_name)
+        Tally.__init__(self, database, is_on=is_on)
         self._methods = methods
-        self._spent = SpentWindows()
-        self._found_none_at: Instant = 0
 
     # -- before a secret is checked -----------------------------------------------------------------------------
 
@@ -194,7 +183,7 @@ class Throttle(CounterKeys):
             self._spent.add(key, now + wait, now + wait)
         if charged:
             judged(connection, charged, now, refunded=1)
-        return Charge(wait=wait, is_first_refusal=window.when_full == 1)
+        return Charge(wait, first_refusal_of=(key, window.ends_at) if window.when_full == 1 else None)
 
     def _charge_account(
         self, connection: Connection, rule: Rule, key: str, window_keys: tuple[str, ...], now: Instant
@@ -307,83 +296,7 @@ class Throttle(CounterKeys):
         later = max(by_name, by_mail, key=lambda found: found.blocked_until)
         return replace(later, total=by_name.total)
 
-    # -- what is recorded ---------------------------------------------------------------------------------------
-
-    def count_denial(self, user_id: int, now: Instant) -> int:
-        """Count a refusal of a user; return how many this window has seen, one more than the limit for the rest."""
-        if not self._is_on:
-            return 1
-        with self._database.unit() as connection:
-            window = charge_window(connection, f"{DENIAL.name}>{user_id}", DENIAL.per_target, DENIAL.window, now)
-            return window.count + window.refused
-
-    def note(self, connection: Connection, kind: str, who: str, now: Instant) -> Noted:
-        """Count a failure and say what of it is recorded, so that a flood leaves a bounded number of rows (rule 28).
-
-        Call it once in a transaction: it locks the counter that all share before the one of `who`.
-
-        Args:
-            connection: the flow's transaction.
-            kind: kind of the event.
-            who: an account key, or `@` and an address.
-            now: the present instant.
-        """
-        if not self._is_on:
-            return Noted.FIRST
-        key = f"{SEEN}{kind}>{who}"
-        if count_again(connection, key, now):
-            return Noted.REPEATED
-        if self._spent.wait(FIRSTS_KEY, now):
-            return Noted.COUNTED
-        shared = charge_window(connection, FIRSTS_KEY, FIRSTS.per_target, FIRSTS.window, now)
-        if shared.refused:
-            self._spent.add(FIRSTS_KEY, shared.ends_at, shared.ends_at)
-            return Noted.OVERFLOWED if shared.refused == 1 else Noted.COUNTED
-        charge_window(connection, key, 1 << 30, FIRSTS.window, now)
-        return Noted.FIRST
-
-    def has_to_tell(self, glance: Glance, now: Instant) -> bool:
-        """Tell whether a window has ended, or this process has turned somebody away since it last told.
-
-        Where none had ended, the next look is a second later: windows last minutes.
-        """
-        if self._spent.has_refusals:
-            return True
-        if 0 <= now - self._found_none_at < SECOND:
-            return False
-        if is_window_over(glance, now):
-            return True
-        self._found_none_at = now
-        return False
-
     def delayed_until(self, glance: Glance, account_key: str) -> Instant:
         """Return until when an account counter refuses, 0 where it does not: so that no place is taken for it."""
         found = find_lockout(glance, account_key) if self._is_on else None
         return found.blocked_until if found else 0
-
-    def close_windows(self, connection: Connection, now: Instant) -> list[Counted]:
-        """Delete a few counters whose time is over; return what they counted beside what was recorded.
-
-        Call it in a transaction of its own: it locks counters of every kind. Of more than 100 in a window the rest is
-        told as one number.
-        """
-        drained = self._spent.drain()
-        open_ones = {window: number for window, number in drained.items() if window[1] > now}
-        self._spent.take_back(add_refusals(connection, open_ones))
-        over = [told_of(key, number, ends_at or now) for (key, ends_at), number in drained.items() if ends_at <= now]
-        over += [told_of(row.key, beside_the_first(row), row.ends_at) for row in close_windows(connection, now)]
-        found = sorted((told for told in over if told is not None), key=lambda told: -told.number)
-        return self._bounded(connection, found, now)
-
-    @staticmethod
-    def _bounded(connection: Connection, found: list[Counted], now: Instant) -> list[Counted]:
-        told, rest = [], 0
-        for one in found:
-            limit, length = FIRSTS.per_target, FIRSTS.window
-            if one.is_total or not charge_window(connection, TOLD_KEY, limit, length, now).refused:
-                told.append(one)
-            else:
-                rest += one.number
-        if rest:
-            add_refused(connection, FIRSTS_KEY, rest, FIRSTS.window, now)
-        return told

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .counters import Lockout
+    from .spent import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class Charge:
 
     Attributes:
         wait: microseconds to wait; 0: go ahead.
-        is_first_refusal: whether this refusal is the first of its window, so that it is recorded once.
+        first_refusal_of: the window whose first refusal for being full this is, so that it is recorded once.
         is_disabled: whether the account answers no more after too many wrong passwords.
         would_delay: whether this attempt, should it be wrong, starts a delay.
         account_key: the account counter that was charged, `""` for none.
@@ -25,7 +26,7 @@ class Charge:
     """
 
     wait: int = 0
-    is_first_refusal: bool = False
+    first_refusal_of: Window | None = None
     is_disabled: bool = False
     would_delay: bool = False
     account_key: str = ""

@@ -77,7 +77,9 @@ DENIAL = Rule("denied", per_target=20)
 FIRSTS = Rule("firsts", per_target=100)
 """First failures of a window that are recorded one by one, whoever they concern; it bounds spraying (rule 28)."""
 FIRSTS_KEY, TOLD_KEY = f"{FIRSTS.name}>all", f"{FIRSTS.name}>told"
-"""Counters of what was recorded one by one, and of what was told one by one after its window; refusals are the rest."""
+"""Counters of what was recorded one by one, with the rest as refusals, and of what was told one by one."""
+REST = "rest>"
+"""Begins the key of what was not told one by one: a number for each kind."""
 
 
 def first_delay(login_name: str) -> int:

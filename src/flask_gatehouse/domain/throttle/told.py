@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .counters import ASIDE, SEEN, Closed
 from .keys import NAME, USER
-from .rules import DENIAL, FIRSTS_KEY, LOGIN, TOLD_KEY
+from .rules import DENIAL, FIRSTS_KEY, LOGIN, REST, TOLD_KEY
 
 if TYPE_CHECKING:
     from flask_gatehouse.kernel.clock import Instant
@@ -65,6 +65,8 @@ def told_of(key: str, number: int, ends_at: Instant) -> Counted | None:
     if key.startswith(SEEN):
         kind, _, who = key.removeprefix(SEEN).partition(">")
         return _about(kind, who, number, ends_at)
+    if key.startswith(REST):
+        return Counted(key.removeprefix(REST), number, ends_at)
     if key in {FIRSTS_KEY, TOLD_KEY}:
         return Counted("login.failed", number, ends_at) if key == FIRSTS_KEY else None
     name, separator, address = key.partition("@")
