@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from flask import abort, render_template, request
-from jinja2 import ChoiceLoader, DictLoader
+from jinja2 import ChoiceLoader, DictLoader, Environment, ModuleLoader
 
 from flask_gatehouse import public
 from flask_gatehouse.domain.passwords.rules import GUIDANCE
@@ -317,4 +317,26 @@ def test_a_page_that_includes_what_is_missing_and_itself_is_compiled(make_app):
     parts = {"gatehouse/login.html": '{% include "gone" ignore missing %}{% if x %}{% include y %}{% endif %}ours'}
     parts["gatehouse/login.html"] += '{% if x %}{% include "gatehouse/login.html" %}{% endif %}'
     app.jinja_env.loader = ChoiceLoader([DictLoader(parts), app.jinja_env.loader])
+    assert app.test_client().get("/login").text == "ours"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        '{% if false %}{% include "old" %}{% endif %}ours',
+        '{% include ["new", "old"] %}',
+    ],
+)
+def test_what_is_wrong_with_a_template_that_is_never_rendered_hurts_nobody(make_app, page):
+    app = make_app()
+    parts = {"gatehouse/login.html": page, "old": "{% broken", "new": "ours"}
+    app.jinja_env.loader = ChoiceLoader([DictLoader(parts), app.jinja_env.loader])
+    assert app.test_client().get("/login").text == "ours"
+
+
+def test_templates_that_were_compiled_before_need_no_source(make_app, tmp_path):
+    app = make_app()
+    made = Environment(loader=DictLoader({"gatehouse/login.html": "ours"}), autoescape=True)
+    made.compile_templates(tmp_path / "compiled", zip=None)
+    app.jinja_env.loader = ChoiceLoader([ModuleLoader(tmp_path / "compiled"), app.jinja_env.loader])
     assert app.test_client().get("/login").text == "ours"

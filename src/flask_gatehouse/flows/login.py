@@ -166,6 +166,9 @@ def tell_counted(services: Services) -> None:
     except DatabaseUnavailableError:
         counters.take_back(ended)
         log.warning("what was counted is not recorded yet: the database is busy")
+    except BaseException:
+        counters.take_back(ended)
+        raise
 
 
 def _counted(told: throttle.Counted) -> Event:
@@ -210,7 +213,8 @@ def _failed(services: Services, unit: Unit, checked: _Checked, source: Source) -
     if found.device is not None and charge.lockout and charge.lockout.total >= throttle.WRONG_BEFORE_DEMOTED:
         devices.forget(unit.connection, found.device.id)
     services.throttle.judge(unit.connection, charge, unit.now)
-    who = services.throttle.account_key(user_id, found.name)
+    counters = services.throttle  # a count for each way to name somebody, as nobody's name and address have
+    who = (counters.mail_key if found.is_address else counters.account_key)(user_id, found.name)
     event = Event("login.failed", GUEST, user_id, source, outcome="refused", detail=detail)
     noted = failures.record(services, unit, who, event)
     if charge.would_delay and noted in {throttle.Noted.FIRST, throttle.Noted.REPEATED}:

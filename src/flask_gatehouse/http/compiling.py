@@ -6,7 +6,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
-from jinja2 import TemplateNotFound, meta
+from jinja2 import meta
 
 if TYPE_CHECKING:
     from jinja2 import BaseLoader, Environment, Template
@@ -53,7 +53,8 @@ def _compile(environment: Environment, name: str, seen: set[str]) -> None:
         return
     seen.add(name)
     environment.get_template(name)
-    source, _, _ = cast("BaseLoader", environment.loader).get_source(environment, name)
-    for other in meta.find_referenced_templates(environment.parse(source)):
-        with suppress(TemplateNotFound):  # one that may be missing; where it may not, rendering says so
-            _compile(environment, other or name, seen)
+    with suppress(Exception):  # a loader need not have the source; and what is wrong elsewhere may never be rendered
+        source, filename, _ = cast("BaseLoader", environment.loader).get_source(environment, name)
+        for other in meta.find_referenced_templates(environment.parse(source, name, filename)):
+            with suppress(Exception):
+                _compile(environment, other or name, seen)

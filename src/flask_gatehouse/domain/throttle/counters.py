@@ -342,6 +342,14 @@ def count_again(connection: Connection, key: str, now: Instant) -> bool:
     return _COUNT_AGAIN.row(connection, {"at_key": key, "at_now": now}) is not None
 
 
+def hold_window(connection: Connection, key: str, length: int, now: Instant) -> None:
+    """Lock a window until the transaction ends, opening one where there is none."""
+    new = {"count": 0, "ends_at": now + length, "purge_at": now + length}
+    statement = insert_into(connection, counter).values(key=key, **new)
+    same = {"count": counter.c.count}
+    connection.execute(statement.on_conflict_do_update(index_elements=[counter.c.key], set_=same))
+
+
 def add_refusals(connection: Connection, refusals: dict[Window, int]) -> dict[Window, int]:
     """Add refusals that were counted in memory to their windows; return those whose window is not free just now."""
     if not refusals:

@@ -9,9 +9,9 @@ from .rules import FIRST_DELAY, first_delay
 if TYPE_CHECKING:
     from flask_gatehouse.kernel.keys import KeyRing
 
-USER, NAME = "user:", "name:"
-"""Begin the keys of a user's counter, and of a name that nobody has."""
-_DEVICE, _BY_MAIL = "device:", "by-mail:"
+USER, BY_MAIL, NAME = "user:", "by-mail:", "name:"
+"""Begin the keys of a user's counters, by name and by address, and of what nobody has."""
+_DEVICE = "device:"
 
 
 class CounterKeys:
@@ -42,7 +42,7 @@ class CounterKeys:
 
         It delays nobody who types the name, nor the other way round: else a stranger learns whose address it is.
         """
-        return f"{_BY_MAIL}{user_id}" if user_id is not None else self.account_key(None, address)
+        return f"{BY_MAIL}{user_id}" if user_id is not None else self.account_key(None, address)
 
     def inside_key(self, user_id: int) -> str:
         """Return the key of the budget that people with a live session have to themselves."""
@@ -58,7 +58,7 @@ class CounterKeys:
 
     def first_delay_of(self, key: str) -> int:
         """Return how long whoever guesses at this counter waits at first, in microseconds."""
-        return self._first_delay if key.startswith((USER, NAME, _BY_MAIL)) else FIRST_DELAY
+        return self._first_delay if key.startswith((USER, NAME, BY_MAIL)) else FIRST_DELAY
 
     @staticmethod
     def is_total_kept(key: str) -> bool:
@@ -66,4 +66,4 @@ class CounterKeys:
 
         Nor that of a known browser, which is known no longer before it comes to that.
         """
-        return not key.startswith((NAME, _DEVICE, _BY_MAIL))
+        return not key.startswith((NAME, _DEVICE, BY_MAIL))

@@ -12,6 +12,7 @@ from .counters import (
     charge_window,
     close_windows,
     count_again,
+    hold_window,
     is_window_over,
 )
 from .rules import DENIAL, FIRSTS, FIRSTS_KEY, REST, SECOND, TOLD_KEY
@@ -70,11 +71,13 @@ class Tally:
         if self._spent.wait(FIRSTS_KEY, now):
             return Noted.COUNTED
         shared = charge_window(connection, FIRSTS_KEY, FIRSTS.per_target, FIRSTS.window, now)
+        if shared.refused == 1:
+            return Noted.OVERFLOWED
         if shared.refused:
             self._spent.add(FIRSTS_KEY, shared.ends_at, shared.ends_at)
-            return Noted.OVERFLOWED if shared.refused == 1 else Noted.COUNTED
-        charge_window(connection, key, 1 << 30, FIRSTS.window, now)
-        return Noted.FIRST
+            return Noted.COUNTED
+        own = charge_window(connection, key, 1 << 30, FIRSTS.window, now)
+        return Noted.FIRST if own.count == 1 else Noted.REPEATED  # another first was a moment earlier
 
     # -- what is told -------------------------------------------------------------------------------------------
 
@@ -119,14 +122,15 @@ class Tally:
     def close_windows(self, connection: Connection, now: Instant, ended: dict[Window, int]) -> list[Counted]:
         """Delete a few counters whose time is over; return what they counted beside what was recorded.
 
-        Call it in a transaction of its own: it locks counters of every kind that nobody holds, then those that only
-        tellers lock. Of more than 100 in a window the rest is told as one number a kind.
+        Call it in a transaction of its own. It begins with the counter that only tellers lock, so that one tells at a
+        time, and waits for no other. Of more than 100 in a window the rest is told as one number a kind.
 
         Args:
             connection: the transaction.
             now: the present instant.
             ended: from `put_down()`.
         """
+        hold_window(connection, TOLD_KEY, FIRSTS.window, now)
         over = [told_of(key, number, ends_at or now) for (key, ends_at), number in ended.items()]
         over += [told_of(row.key, beside_the_first(row), row.ends_at) for row in close_windows(connection, now)]
         found = sorted((told for told in over if told is not None), key=lambda told: -told.number)

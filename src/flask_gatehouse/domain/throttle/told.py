@@ -7,11 +7,18 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from .counters import ASIDE, SEEN, Closed
-from .keys import NAME, USER
-from .rules import DENIAL, FIRSTS_KEY, LOGIN, REST, TOLD_KEY
+from .keys import BY_MAIL, NAME, USER
+from .rules import DENIAL, FIRSTS_KEY, KNOWN_LOGIN, KNOWN_PASSKEY, LOGIN, PASSKEY, REST, TOLD_KEY
 
 if TYPE_CHECKING:
     from flask_gatehouse.kernel.clock import Instant
+
+
+FIRST_RECORDED = (
+    *(f"{rule.name}@" for rule in (LOGIN, PASSKEY)),
+    *(f"{rule.name}>" for rule in (KNOWN_LOGIN, KNOWN_PASSKEY, DENIAL)),
+)
+"""Begin the keys of windows whose first refusal is recorded one by one."""
 
 
 class Noted(Enum):
@@ -33,6 +40,7 @@ class Counted:
         user_id: whom it concerned, if somebody.
         name_digest: the keyed digest of the name, where nobody has it.
         address: where it came from, if that was counted.
+        is_total: whether it sums up what is not told one by one.
         ends_at: when the window ended.
     """
 
@@ -42,19 +50,14 @@ class Counted:
     user_id: int | None = None
     name_digest: str = ""
     address: str = ""
-
-    @property
-    def is_total(self) -> bool:
-        """Whether it sums up what concerned nobody by name or address."""
-        return self.user_id is None and not self.name_digest and not self.address
+    is_total: bool = False
 
 
 def beside_the_first(closed: Closed) -> int:
     """Return how much a window counted that was not recorded by itself."""
     if closed.key.startswith(SEEN):
         return closed.count - 1
-    is_first_recorded = closed.key.startswith((f"{LOGIN.name}@", f"{DENIAL.name}>"))
-    return closed.refused - int(is_first_recorded and closed.when_full > 0)
+    return closed.refused - int(closed.key.startswith(FIRST_RECORDED) and closed.when_full > 0)
 
 
 def told_of(key: str, number: int, ends_at: Instant) -> Counted | None:
@@ -66,9 +69,9 @@ def told_of(key: str, number: int, ends_at: Instant) -> Counted | None:
         kind, _, who = key.removeprefix(SEEN).partition(">")
         return _about(kind, who, number, ends_at)
     if key.startswith(REST):
-        return Counted(key.removeprefix(REST), number, ends_at)
+        return Counted(key.removeprefix(REST), number, ends_at, is_total=True)
     if key in {FIRSTS_KEY, TOLD_KEY}:
-        return Counted("login.failed", number, ends_at) if key == FIRSTS_KEY else None
+        return Counted("login.failed", number, ends_at, is_total=True) if key == FIRSTS_KEY else None
     name, separator, address = key.partition("@")
     if separator:
         return Counted(f"{name}.throttled", number, ends_at, address=address)
@@ -81,6 +84,6 @@ def told_of(key: str, number: int, ends_at: Instant) -> Counted | None:
 def _about(kind: str, who: str, number: int, ends_at: Instant) -> Counted:
     if who.startswith("@"):
         return Counted(kind, number, ends_at, address=who[1:])
-    if who.startswith(USER):
-        return Counted(kind, number, ends_at, user_id=int(who.removeprefix(USER)))
+    if who.startswith((USER, BY_MAIL)):
+        return Counted(kind, number, ends_at, user_id=int(who.partition(":")[2]))
     return Counted(kind, number, ends_at, name_digest=who.removeprefix(NAME))
