@@ -80,7 +80,7 @@ def _insert(connection: Any, table: Table, rows: Sequence[Row]) -> None:
     if connection.dialect.name != "postgresql":
         connection.execute(insert(table), rows)
         return
-    names = [column.name for column in table.c]
+    names = list(rows[0])  # the other columns have defaults
     cursor = connection.connection.dbapi_connection.cursor()
     with cursor.copy(f"COPY {table.name} ({', '.join(names)}) FROM STDIN") as copy:
         for row in rows:
