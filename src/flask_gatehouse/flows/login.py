@@ -213,8 +213,9 @@ def _failed(services: Services, unit: Unit, checked: _Checked, source: Source) -
     if found.device is not None and charge.lockout and charge.lockout.total >= throttle.WRONG_BEFORE_DEMOTED:
         devices.forget(unit.connection, found.device.id)
     services.throttle.judge(unit.connection, charge, unit.now)
-    counters = services.throttle  # a count for each way to name somebody, as nobody's name and address have
-    who = (counters.mail_key if found.is_address else counters.account_key)(user_id, found.name)
+    # by name and by address apart, as an unknown name and an unknown address are: else the work tells whose both are
+    key_of = services.throttle.mail_key if found.is_address else services.throttle.account_key
+    who = key_of(user_id, found.name)
     event = Event("login.failed", GUEST, user_id, source, outcome="refused", detail=detail)
     noted = failures.record(services, unit, who, event)
     if charge.would_delay and noted in {throttle.Noted.FIRST, throttle.Noted.REPEATED}:

@@ -55,6 +55,7 @@ def _compile(environment: Environment, name: str, seen: set[str]) -> None:
     environment.get_template(name)
     with suppress(Exception):  # a loader need not have the source; and what is wrong elsewhere may never be rendered
         source, filename, _ = cast("BaseLoader", environment.loader).get_source(environment, name)
-        for other in meta.find_referenced_templates(environment.parse(source, name, filename)):
+        named = filter(None, meta.find_referenced_templates(environment.parse(source, name, filename)))
+        for other in named:  # what is chosen as the page is rendered has no name yet
             with suppress(Exception):
-                _compile(environment, other or name, seen)
+                _compile(environment, other, seen)

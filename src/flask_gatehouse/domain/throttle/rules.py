@@ -24,7 +24,7 @@ STILL_JUDGED = SECOND
 """What to wait while a window is full only of attempts that have not been judged yet."""
 WINDOW = 10 * MINUTE
 PAUSE = SECOND
-"""How long a process takes no login from an address that tries an account in its delay once more than the rule allows.
+"""How long a process takes no login from an address that went on in an account's delay (see `Rule.before_pause`).
 
 Else many addresses at one account fill the app with what it must refuse.
 """
