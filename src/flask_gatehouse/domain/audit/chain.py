@@ -73,17 +73,18 @@ def line_of(row: Sequence[Any]) -> bytes:
     """Return the line of a row: its values in the order of the table, the hash left out.
 
     Args:
-        row: twelve values, and a thirteenth that does not count.
+        row: twelve values, and a thirteenth that does not count. What stands where a number belongs and is none gives
+            a line that no row of numbers has.
 
     Raises:
         TypeError: a text is none.
-        ValueError: a number is none, or a text has no UTF-8.
+        ValueError: a text has no UTF-8.
     """
     number, at, kind, outcome, actor_id, actor, user_id, address, agent, request_id, session_id, detail = row[:12]
     return (
-        f'{{"id":{number:d},"at":{at:d},"kind":{quoted(kind)},"outcome":{quoted(outcome)},'
-        f'"actor_id":{"null" if actor_id is None else format(actor_id, "d")},"actor":{quoted(actor)},'
-        f'"user_id":{"null" if user_id is None else format(user_id, "d")},"address":{quoted(address)},'
+        f'{{"id":{number!r},"at":{at!r},"kind":{quoted(kind)},"outcome":{quoted(outcome)},'
+        f'"actor_id":{"null" if actor_id is None else repr(actor_id)},"actor":{quoted(actor)},'
+        f'"user_id":{"null" if user_id is None else repr(user_id)},"address":{quoted(address)},'
         f'"agent":{quoted(agent)},"request_id":{quoted(request_id)},"session_id":{quoted(session_id)},'
         f'"detail":{quoted(detail)}}}'
     ).encode()
@@ -117,8 +118,12 @@ class Batch(NamedTuple):
     @classmethod
     def of(cls, rows: Sequence[Sequence[Any]]) -> Batch:
         """Return rows of the table, thirteen values each, as a batch."""
-        lines = [_line_or_none(row) for row in rows]
-        noted = [line for row, line in zip(rows, lines, strict=True) if line and row[2] in NOTED]
+        lines: list[bytes | None]
+        try:
+            lines = [line_of(row) for row in rows]
+        except (TypeError, ValueError):
+            lines = [_line_or_none(row) for row in rows]
+        noted = [line for row, line in zip(rows, lines, strict=True) if row[2] in NOTED and line]
         return cls([row[0] for row in rows], lines, [row[12] for row in rows], noted)
 
 
