@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
-from sqlalchemy import Table, insert, update
+from sqlalchemy import Table, insert, select, update
 
 from flask_gatehouse.domain.audit import AuditLog, Event
 from flask_gatehouse.domain.sessions import encode_proofs
+from flask_gatehouse.domain.sessions.sql import id_of
 from flask_gatehouse.kernel.clock import Clock
-from flask_gatehouse.kernel.database import Database
+from flask_gatehouse.kernel.database import Database, open_engine
 from flask_gatehouse.kernel.identity import KNOWS, Actor, Proof, Source
 from flask_gatehouse.kernel.keys import secret_digest
 from flask_gatehouse.kernel.schema import ACTIVE, password, session, user, user_count
@@ -33,6 +35,17 @@ def username(user_id: int, users: int) -> str:
 def secret(user_id: int) -> str:
     """The cookie's value of a user's session: as long as a real one, and the same in each run."""
     return f"{user_id:043d}"
+
+
+def place_of(url: str, user_id: int) -> str:
+    """Where a user's session stands in the list of all, as its page takes it."""
+    query = select(session.c.created_at, session.c.public_id).where(session.c.public_id == _public_id(user_id))
+    with closing(Database(open_engine(url))) as database, database.reading() as connection:
+        return "{}-{}".format(*connection.execute(query).one())
+
+
+def _public_id(user_id: int) -> str:
+    return f"{user_id:016x}"
 
 
 def history_of(users: int) -> int:
@@ -68,10 +81,11 @@ def _password(user_id: int, digest: str, now: int) -> Row:
 
 def _session(user_id: int, now: int, proofs: str, agent: str) -> Row:
     # Seen a little later than now: a session's first request of a minute writes, and would be measured as growth.
-    times = {"created_at": now, "seen_at": now + QUIET, "expires_at": now + DAY}
+    times = {"created_at": now + user_id, "seen_at": now + QUIET, "expires_at": now + DAY}
     kind = {"is_pending": False, "is_remembered": False, "epoch": 0, "data": ""}
     shown = {"proofs": proofs, "agent": agent, "address": "192.0.2.1"}
-    named = {"id": user_id, "public_id": f"{user_id:016x}", "digest": secret_digest(secret(user_id))}
+    digest = secret_digest(secret(user_id))
+    named = {"id": id_of(digest), "public_id": _public_id(user_id), "digest": digest}
     return named | times | kind | shown | {"user_id": user_id}
 
 
@@ -92,8 +106,7 @@ def _go_on_counting(database: Database, count: int) -> None:
     if database.is_sqlite:
         return
     with database.unit() as connection:
-        for table in (user, session):
-            connection.exec_driver_sql(f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), {count})")
+        connection.exec_driver_sql(f"SELECT setval(pg_get_serial_sequence('{user.name}', 'id'), {count})")
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("VACUUM ANALYZE")
 

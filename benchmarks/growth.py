@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 COST = (8, 1, 1)
 ABOUT = "1,000 to 1,000,000 users and sessions"
 PROMISE = 1.1
+#: PostgreSQL's own advice is a quarter of the machine's memory; its default holds a quarter of these tables.
+MEMORY = "1GB"
 COOKIE = "__Host-gatehouse"
 #: The administrator is the first user; the pages of one user are those of the one with a long history.
 ADMIN = 1
@@ -77,8 +79,13 @@ class Shape:
         return not self.only or set(PERSON.findall(rows)) == {self.only}
 
 
-def shapes(users: int) -> list[Shape]:
-    """All that is measured. Pages show as much in either database: fifty of a list, sixty events."""
+def shapes(users: int, place: str) -> list[Shape]:
+    """All that is measured. Pages show as much in either database: fifty of a list, sixty events.
+
+    Args:
+        users: how many there are.
+        place: of a session in the middle, as the page of all sessions takes it.
+    """
     one = fill.history_of(users)
     name = fill.username(one, users)
     later = f"person{users // 3:07d}"
@@ -94,7 +101,7 @@ def shapes(users: int) -> list[Shape]:
         Shape("admin: users, a search", "/admin/users?search=person00005", "person00005"),
         Shape("admin: one user", f"/admin/users/{one}", "person"),
         Shape("admin: all sessions", "/admin/sessions", "person"),
-        Shape("admin: all sessions, a page in the middle", f"/admin/sessions?after={users // 3}", "person"),
+        Shape("admin: all sessions, a page in the middle", f"/admin/sessions?after={place}", "person"),
         Shape("admin: sessions of one user", f"/admin/sessions?username={name}", "person", only=name),
         Shape("admin: audit", "/admin/audit", LOGIN_ROW),
         Shape("admin: audit, one user", f"/admin/audit?username={name}", LOGIN_ROW, only=name),
@@ -110,7 +117,7 @@ class House:
         routes = {rule.rule for rule in self.app.url_map.iter_rules()}
         self.shapes = {
             shape.name: shape
-            for shape in shapes(users)
+            for shape in shapes(users, fill.place_of(url, users // 3))
             if not shape.path.startswith("/admin/audit") or "/admin/audit" in routes
         }
         self._random = random.Random(7)  # noqa: S311 - the same people in each run
@@ -290,6 +297,7 @@ def main(*, users: int, small: int, rounds: int, requests: int, with_postgres: b
         if with_postgres:
             with postgres.server(folder) as server:
                 if server:
+                    server.use_memory(MEMORY)
                     urls = server.new_database(), server.new_database()
                     found["PostgreSQL"] = compare(console, folder / "postgresql", urls, sizes, plan)
     told = [lines(database, figures) for database, figures in found.items()]

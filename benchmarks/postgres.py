@@ -25,6 +25,13 @@ class Postgres:
         """The URL of an empty database."""
         return self._server.url(self._server.create_database())
 
+    def use_memory(self, size: str) -> None:
+        """Start the server again with so much shared memory: the tests' own 64 MB hold no million of anything."""
+        with self._server.admin() as connection:
+            connection.execute(f"ALTER SYSTEM SET shared_buffers = '{size}'")
+        self._server.stop()
+        self._server.start()
+
     def log_statements(self) -> None:
         """From now on the server writes every statement down: for counting, never while timing."""
         with self._server.admin() as connection:

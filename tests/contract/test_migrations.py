@@ -9,14 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.exc import IntegrityError
 
 from flask_gatehouse import migrations
+from flask_gatehouse.domain.sessions.sql import id_of
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.database import Database, open_engine
 from flask_gatehouse.kernel.errors import SchemaOutdatedError, SetupError
+from flask_gatehouse.kernel.keys import new_secret, secret_digest
 from flask_gatehouse.migrations import history
 from tests.support import databases
 
@@ -249,6 +253,31 @@ def test_rule_35_drop_all_of_a_host_names_the_mend_and_drops_nothing(migrated, h
         host.drop_all(connection, [table for table in host.sorted_tables if not table.name.startswith("gatehouse_")])
     assert "gatehouse_user" in _tables(migrated)
     assert "invoice" not in _tables(migrated)
+
+
+def test_sessions_of_before_go_on_where_their_digest_puts_them(empty):
+    """Revision 0010 gives each a new id; secrets, owners and all else stay."""
+    before = sa.table("gatehouse_session", *(sa.column(column.name) for column in schema.session.c))
+    secrets = [new_secret() for _ in range(20)]
+    with empty.unit() as connection:
+        setup = history.config()
+        setup.attributes["connection"] = connection
+        command.upgrade(setup, "0009")
+        connection.execute(sa.insert(schema.user).values(id=7, username="a", username_key="a", created_at=1))
+        for number, secret in enumerate(secrets):
+            values = {"public_id": f"{number:016x}", "digest": secret_digest(secret), "user_id": 7, "epoch": 0}
+            values |= {"created_at": number, "seen_at": 2, "expires_at": 3, "proofs": "p", "agent": "a", "address": "b"}
+            values |= {"data": f"{number}", "is_pending": number == 3, "is_remembered": number == 4}
+            connection.execute(sa.insert(before).values(values))
+        told = connection.execute(sa.select(before).order_by(before.c.created_at)).all()
+    migrations.upgrade(empty)
+    with empty.reading() as connection:
+        found = connection.execute(sa.select(before).order_by(before.c.created_at)).all()
+    assert [row.id for row in found] == [id_of(secret_digest(secret)) for secret in secrets]
+    assert [tuple(row)[1:] for row in found] == [tuple(row)[1:] for row in told]
+    assert {row.id >> 62 for row in found} == {0, 1}
+    with empty.unit() as connection, pytest.raises(IntegrityError):
+        connection.execute(sa.insert(schema.session).values({**found[0]._mapping, "id": 5}))  # its public id is taken
 
 
 def test_several_apps_of_one_process_upgrade_at_once(tmp_path):

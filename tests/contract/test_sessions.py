@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_gatehouse.domain.sessions import Gone, Issued, Lifetimes, Session
-from flask_gatehouse.domain.sessions.sql import PURGED_EVERY, SqlSessions
+from flask_gatehouse.domain.sessions.sql import PURGED_EVERY, SqlSessions, id_of
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.identity import KNOWS, Proof
 from flask_gatehouse.kernel.keys import new_secret, secret_digest
@@ -353,7 +353,9 @@ def test_v7_5_2_a_users_list_holds_what_lives_newest_first(home, alice):
     home.person("bob")
     first = home.session()
     home.later(minutes=50)
-    second, third = home.session(address="198.51.100.7"), home.session("bob")
+    second = home.session(address="198.51.100.7")
+    home.later(seconds=1)
+    third = home.session("bob")
     sessions = home.services.sessions
 
     def listed(user_id: int) -> list[str]:
@@ -396,3 +398,48 @@ def test_the_rights_remembered_for_speed_never_outlive_a_grant(home):
     ending = (("clerk", 5, None, None),)
     assert [rights.roles for rights in store._rights(ending, 4)] == [("clerk",)] * 2
     assert [rights.roles for rights in store._rights(ending, 5)] == [()] * 2
+
+
+# --- where a session stands --------------------------------------------------------------------------------
+
+
+def place(home) -> tuple[int, bytes]:
+    with home.services.reading() as connection:
+        found = connection.execute(sa.select(SESSION.c.id, SESSION.c.digest)).one()
+    return found.id, bytes(found.digest)
+
+
+def test_a_session_stands_at_the_first_bits_of_its_digest_also_once_it_is_rotated(home, alice):
+    secrets = [home.session().secret]
+    for _ in range(8):  # each has the highest bit by chance of a half
+        assert place(home) == (id_of(secret_digest(secrets[-1])), secret_digest(secrets[-1]))
+        with home.services.unit() as unit:
+            store = home.services.sessions.store
+            row = store.lock(unit.connection, secret_digest(secrets[-1]))
+            assert row is not None
+            given = home.services.sessions.rotate(
+                unit.connection, row, home.clock.now(), proofs=store.proofs_of(row), epoch=row.epoch
+            )
+        secrets.append(given.secret)
+    assert [isinstance(home.load(secret), Session) for secret in secrets] == [False] * 8 + [True]
+
+
+def test_a_digest_that_begins_like_a_sessions_is_none_of_it(home, alice):
+    """The id is 63 bits of 256: all of them are compared, wherever a session is looked for."""
+    digest = secret_digest(home.session().secret)
+    near = [
+        bytes([digest[0] ^ 0x80]) + digest[1:],
+        digest[:31] + bytes([digest[31] ^ 1]),
+        digest[:8],
+        digest[:8] + bytes(24),
+    ]
+    store = home.services.sessions.store
+    assert {id_of(one) for one in near} == {id_of(digest)}
+    for one in near:
+        assert store.find_live(one, home.clock.now()) is None
+        assert not store.touch(one, home.clock.now())
+        assert not store.save_data(one, "{}")
+        with home.services.unit() as unit:
+            assert store.lock(unit.connection, one) is None
+            assert store.lock_pending(unit.connection, one) is None
+    assert store.find_live(digest, home.clock.now()) is not None

@@ -241,8 +241,13 @@ def test_rule_03_63b_3_2_2_5_the_password_alone_zeroes_no_count_and_refunds_noth
 def test_rule_08_pending_logins_are_capped_and_never_push_out_a_live_session(open_house, paper):
     here = open_house(factors=[paper], GATEHOUSE_MAX_SESSIONS=3, GATEHOUSE_THROTTLE="off")
     paper.give(here, here.person(), *CODES)
-    live = [opened(here, pend(here).secret, code) for code in ("one", "two", "three")]
-    pending = [pend(here) for _ in range(6)]
+
+    def later() -> Issued:
+        here.later(seconds=1)
+        return pend(here)
+
+    live = [opened(here, later().secret, code) for code in ("one", "two", "three")]
+    pending = [later() for _ in range(6)]
     assert here.count(SESSION) <= 6
     assert [isinstance(here.load(one.secret), Session) for one in live] == [True] * 3
     assert reason(answer(here, pending[0].secret, "four")) is Refusal.GONE

@@ -45,12 +45,12 @@ def live_of(services: Services, user: UserRecord) -> list[LiveSession]:
 
 
 def _all(services: Services) -> Iterator[LiveSession]:
-    after = 0
+    after = None
     while True:
         with services.reading() as connection:
             found = live_sessions.page(services, connection, after=after, limit=PAGE)
         yield from found.sessions
-        if not found.after:
+        if found.after is None:
             return
         after = found.after
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flask_gatehouse.domain.sessions import row_proven_at
+from flask_gatehouse.domain.sessions import Place, row_proven_at
 from flask_gatehouse.kernel.identity import ADMIN
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ class Page:
     """Some of the live sessions, newest first.
 
     Attributes:
-        after: what the next page begins after; 0: there is none.
+        after: what the next page begins after; None: there is none.
     """
 
     sessions: list[LiveSession]
-    after: int
+    after: Place | None
 
 
 def of_user(services: Services, connection: Connection, user: UserRecord) -> list[LiveSession]:
@@ -48,7 +48,7 @@ def of_user(services: Services, connection: Connection, user: UserRecord) -> lis
     return _live(services, connection, [(row, user.username) for row in rows])
 
 
-def page(services: Services, connection: Connection, *, after: int = 0, limit: int = 50) -> Page:
+def page(services: Services, connection: Connection, *, after: Place | None = None, limit: int = 50) -> Page:
     """Return live sessions of all users, newest first, paged by key.
 
     A page takes as long whatever the table holds: it may be short, even empty, and still have a next one.
@@ -56,7 +56,7 @@ def page(services: Services, connection: Connection, *, after: int = 0, limit: i
     Args:
         services: the app's services.
         connection: where to read.
-        after: the last one of the page before; 0: from the newest.
+        after: the last one of the page before; None: from the newest.
         limit: at most so many.
     """
     found: list[LiveSession] = []
@@ -66,12 +66,16 @@ def page(services: Services, connection: Connection, *, after: int = 0, limit: i
         live = _live(services, connection, rows)
         if len(found) + len(live) > limit:
             found += live[: limit - len(found)]
-            return Page(found, found[-1].row.id)
+            return Page(found, _place(found[-1].row))
         found += live
         if len(rows) < step:
-            return Page(found, 0)
-        read, step, after = read + step, 2 * step, rows[-1][0].id
+            return Page(found, None)
+        read, step, after = read + step, 2 * step, _place(rows[-1][0])
     return Page(found, after)
+
+
+def _place(row: SessionRow) -> Place:
+    return Place(row.created_at, row.public_id)
 
 
 def _live(services: Services, connection: Connection, rows: Iterable[tuple[SessionRow, str]]) -> list[LiveSession]:

@@ -34,7 +34,7 @@ from .errors import SchemaOutdatedError, SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-REVISION = "0009"
+REVISION = "0010"
 VERSION_TABLE = "gatehouse_version"
 PREFIX = "gatehouse_"
 
@@ -109,9 +109,9 @@ password = Table(
 session = Table(
     "gatehouse_session",
     metadata,
-    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("id", Id, primary_key=True, autoincrement=False),
     Column("public_id", String(32), nullable=False, unique=True),
-    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("digest", LargeBinary(32), nullable=False),
     Column("user_id", Id, ForeignKey("gatehouse_user.id", ondelete="CASCADE"), nullable=False),
     Column("is_pending", Boolean, nullable=False, default=False),
     Column("is_remembered", Boolean, nullable=False, default=False),
@@ -125,8 +125,8 @@ session = Table(
     Column("data", Text, nullable=False, default=""),
     Index("ix_gatehouse_session_user_id_created_at", "user_id", "created_at"),
     Index("ix_gatehouse_session_expires_at", "expires_at"),
-    sqlite_autoincrement=True,
-    comment="live sessions; a revoked one is deleted",
+    Index("ix_gatehouse_session_created_at", "created_at"),
+    comment="live sessions, each at the first bits of its digest; a revoked one is deleted",
 )
 
 role = Table(

@@ -21,7 +21,7 @@ from .shown import PER_PAGE, PUBLIC_ID, errors_in_words, present_identity
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
-NONE = live_sessions.Page([], 0)
+NONE = live_sessions.Page([], None)
 
 
 @requires("users:read")
@@ -38,16 +38,16 @@ def _found(listed: console_forms.SessionsForm) -> live_sessions.Page:
     held = services()
     with held.reading() as connection:
         if not listed.username.data:
-            return live_sessions.page(held, connection, after=listed.after.number, limit=PER_PAGE)
+            return live_sessions.page(held, connection, after=listed.after.place, limit=PER_PAGE)
         user = users.find_by_name(connection, listed.username.data)
-        return NONE if user is None else live_sessions.Page(live_sessions.of_user(held, connection, user), 0)
+        return NONE if user is None else live_sessions.Page(live_sessions.of_user(held, connection, user), None)
 
 
 def _context(listed: console_forms.SessionsForm, found: live_sessions.Page, acted: str = "") -> dict[str, Any]:
     identity = present_identity()
     return {
         "sessions": found.sessions,
-        "after": found.after,
+        "after": console_forms.place_text(found.after),
         "username": listed.username.data,
         "query": _query(listed),
         "identity": identity,
@@ -58,7 +58,7 @@ def _context(listed: console_forms.SessionsForm, found: live_sessions.Page, acte
 
 
 def _query(listed: console_forms.SessionsForm) -> dict[str, Any]:
-    return {"username": listed.username.data or None, "after": listed.after.number or None}
+    return {"username": listed.username.data or None, "after": console_forms.place_text(listed.after.place) or None}
 
 
 @requires("sessions:revoke", fresh=True)

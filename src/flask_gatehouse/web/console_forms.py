@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from wtforms import BooleanField
 from wtforms.validators import InputRequired, StopValidation, ValidationError
 
 from flask_gatehouse.domain.audit import KINDS, address_of
+from flask_gatehouse.domain.sessions import Place
 from flask_gatehouse.kernel.clock import from_text
 
 from .forms import MISSING, PLAIN, GatehouseForm, Line, Many
+from .shown import PUBLIC_ID
 
 if TYPE_CHECKING:
     from flask_gatehouse.kernel.clock import Instant
 
 NO_NUMBER = "The number after which the page begins is no number."
+NO_PLACE = "The session after which the page begins is none."
 KEY_DIGITS = 18
 """So many fit into 64 bits, whatever they are."""
+_PLACE = re.compile(rf"([0-9]{{1,{KEY_DIGITS}}})-({PUBLIC_ID.pattern})")
 
 
 class Key(Line):
@@ -37,6 +42,31 @@ class Key(Line):
         if not (self.data.isascii() and self.data.isdecimal() and len(self.data) <= KEY_DIGITS):
             raise StopValidation(NO_NUMBER)
         self.number = int(self.data)
+
+
+class SessionPlace(Line):
+    """The session that a page of the list begins after: when it began, and its public id."""
+
+    place: Place | None = None
+
+    def pre_validate(self, form: Any) -> None:
+        """Read the place.
+
+        Raises:
+            StopValidation: it is none.
+        """
+        super().pre_validate(form)
+        if not self.data:
+            return
+        found = _PLACE.fullmatch(self.data)
+        if found is None:
+            raise StopValidation(NO_PLACE)
+        self.place = Place(int(found[1]), found[2])
+
+
+def place_text(place: Place | None) -> str:
+    """Return a place as `SessionPlace` reads it; empty: none."""
+    return "" if place is None else f"{place.created_at}-{place.public_id}"
 
 
 class Moment(Line):
@@ -161,7 +191,7 @@ class SessionsForm(GatehouseForm):
     """Where the list of sessions begins: whose, and the last one of the page before."""
 
     username = Line("Login name")
-    after = Key("After")
+    after = SessionPlace("After")
 
 
 class AuditForm(GatehouseForm):

@@ -12,7 +12,7 @@ from flask_gatehouse.kernel.clock import micros
 from flask_gatehouse.kernel.identity import Identity, Proof
 from flask_gatehouse.kernel.keys import new_public_id, new_secret, secret_digest
 
-from .sql import SessionRow, SqlSessions, decode_proofs
+from .sql import Place, SessionRow, SqlSessions, decode_proofs
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -26,6 +26,7 @@ __all__ = [
     "Gone",
     "Issued",
     "Lifetimes",
+    "Place",
     "Session",
     "SessionRow",
     "Sessions",

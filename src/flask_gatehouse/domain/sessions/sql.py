@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import and_, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, delete, exists, func, insert, or_, select, tuple_, update
 
 from flask_gatehouse.domain.policy import Demands
 from flask_gatehouse.kernel.identity import AAL2, ADMIN, FOREVER, NOTHING, Identity, Proof, Withheld, assurance
@@ -16,7 +16,7 @@ from flask_gatehouse.kernel.statements import Statement
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import Connection, Select
 
     from flask_gatehouse.kernel.clock import Instant
     from flask_gatehouse.kernel.database import Database
@@ -25,6 +25,7 @@ PURGED_AT_ONCE = 100
 PURGED_EVERY = 8
 """New sessions between two looks for rows past their end."""
 KNOWN_RIGHTS = 4096
+_POSITIVE = 2**63 - 1
 
 
 class JoinedRights(NamedTuple):
@@ -59,6 +60,13 @@ class SessionRow(NamedTuple):
     data: str
 
 
+class Place(NamedTuple):
+    """Where a session stands in the list of all, which begins with the newest."""
+
+    created_at: Instant
+    public_id: str
+
+
 def _require_row(values: Sequence[Any]) -> SessionRow:
     return SessionRow._make(values)
 
@@ -82,6 +90,7 @@ _ROW = (
     session.c.address,
     session.c.data,
 )
+_PLACE = (session.c.created_at, session.c.public_id)
 _WIDTH = len(_ROW)
 _HELD = _WIDTH + 6
 
@@ -94,15 +103,15 @@ _LIVE = (
         .outerjoin(role, role.c.name == grant.c.role)
         .outerjoin(role_permission, role_permission.c.role == grant.c.role)
     )
-    .where(session.c.digest == bindparam("digest"))
+    .where(session.c.id == bindparam("at_id"), session.c.digest == bindparam("at_digest"))
 )
 
-_INSERT = Statement(insert(session).values({c.name: bindparam(c.name) for c in session.c if not c.primary_key}))
+_INSERT = Statement(insert(session).values({c.name: bindparam(c.name) for c in session.c}))
 _SURPLUS = {
     is_pending: Statement(
         select(session.c.id)
         .where(session.c.user_id == bindparam("at_user"), session.c.is_pending.is_(is_pending))
-        .order_by(session.c.created_at.desc(), session.c.id.desc())
+        .order_by(session.c.created_at.desc(), session.c.public_id.desc())
         .offset(bindparam("at_keep"))
     )
     for is_pending in (False, True)
@@ -117,6 +126,20 @@ _EXPIRED = Statement(
 )
 
 
+def _whose(digest: bytes) -> dict[str, object]:
+    """Return where a session stands and what it must hold, as statements bind them."""
+    return {"at_id": id_of(digest), "at_digest": digest}
+
+
+def id_of(digest: bytes) -> int:
+    """Return the id of a session's row: the first 63 bits of its digest.
+
+    SQLite keeps a table in the order of its ids, so that a request finds its session without an index in between. Two
+    sessions meet at one id in one of some ten million tables of a million rows: that login fails, the next does not.
+    """
+    return int.from_bytes(digest[:8], "big") & _POSITIVE
+
+
 @lru_cache(maxsize=4096)
 def decode_proofs(text: str) -> tuple[tuple[Proof, ...], Instant, int]:
     """Return proofs from their stored text, with the newest one's instant and the level that they give.
@@ -129,6 +152,11 @@ def decode_proofs(text: str) -> tuple[tuple[Proof, ...], Instant, int]:
         proofs.append(Proof(method, int(at), kind))
         newest = max(newest, int(at))
     return tuple(proofs), newest, assurance(tuple(proofs))
+
+
+def _locked(digest: bytes, *, is_pending: bool) -> Select[Any]:
+    query = select(*_ROW).where(session.c.id == id_of(digest), session.c.digest == digest)
+    return query.where(session.c.is_pending.is_(is_pending)).with_for_update()
 
 
 def _all_withheld(proven: JoinedRights, *, is_alarmed: bool) -> JoinedRights:
@@ -156,15 +184,13 @@ class SqlSessions:
         self._open_below = 0 if self._demands.is_all_demanded else AAL2
         self._known_rights: dict[tuple[Any, ...], tuple[JoinedRights, JoinedRights]] = {}
         self._live = database.prepare(_LIVE)
-        digest: ColumnElement[bytes] = bindparam("at_digest")
-        self._touch = database.prepare(
-            update(session).where(session.c.digest == digest).values(seen_at=bindparam("seen_at"))
-        )
-        self._save = database.prepare(update(session).where(session.c.digest == digest).values(data=bindparam("data")))
+        one = update(session).where(session.c.id == bindparam("at_id"), session.c.digest == bindparam("at_digest"))
+        self._touch = database.prepare(one.values(seen_at=bindparam("seen_at")))
+        self._save = database.prepare(one.values(data=bindparam("data")))
 
     def find_live(self, digest: bytes, now: Instant) -> tuple[SessionRow, Identity, int, bool] | None:
         """Return row, identity, the user's epoch and whether the user is active. One statement, all rows fetched."""
-        rows = self._live.rows({"digest": digest})
+        rows = self._live.rows(_whose(digest))
         if not rows:
             return None
         first = rows[0]
@@ -241,21 +267,19 @@ class SqlSessions:
 
     def touch(self, digest: bytes, now: Instant) -> bool:
         """Write the last-seen time if the session still lives; never an upsert (rule 11)."""
-        return self._touch.write({"at_digest": digest, "seen_at": now}) == 1
+        return self._touch.write({**_whose(digest), "seen_at": now}) == 1
 
     def save_data(self, digest: bytes, data: str) -> bool:
         """Write the app's session keys if the session still lives (rule 11)."""
-        return self._save.write({"at_digest": digest, "data": data}) == 1
+        return self._save.write({**_whose(digest), "data": data}) == 1
 
     def lock_pending(self, connection: Connection, digest: bytes) -> SessionRow | None:
         """Return a pending login's row, locked."""
-        query = select(*_ROW).where(session.c.digest == digest, session.c.is_pending.is_(True)).with_for_update()
-        return _row(connection.execute(query).one_or_none())
+        return _row(connection.execute(_locked(digest, is_pending=True)).one_or_none())
 
     def lock(self, connection: Connection, digest: bytes) -> SessionRow | None:
         """Return an active session's row, locked."""
-        query = select(*_ROW).where(session.c.digest == digest, session.c.is_pending.is_(False)).with_for_update()
-        return _row(connection.execute(query).one_or_none())
+        return _row(connection.execute(_locked(digest, is_pending=False)).one_or_none())
 
     @staticmethod
     def proofs_of(row: SessionRow) -> tuple[Proof, ...]:
@@ -263,14 +287,12 @@ class SqlSessions:
         return decode_proofs(row.proofs)[0]
 
     def insert(self, connection: Connection, row: SessionRow, digest: bytes) -> None:
-        """Insert a row; its id is given by the database."""
-        values = row._asdict()
-        del values["id"]
-        _INSERT.write(connection, {**values, "digest": digest})
+        """Insert a row; its id is that of the digest."""
+        _INSERT.write(connection, {**row._asdict(), "id": id_of(digest), "digest": digest})
 
     def rotate(self, connection: Connection, row: SessionRow, digest: bytes, *, with_data: bool) -> bool:
         """Write a session's new digest, proofs, epoch and times; False when the row is gone (rule 11)."""
-        values: dict[str, object] = {"digest": digest, "proofs": row.proofs, "epoch": row.epoch}
+        values: dict[str, object] = {"id": id_of(digest), "digest": digest, "proofs": row.proofs, "epoch": row.epoch}
         values |= {"seen_at": row.seen_at, "expires_at": row.expires_at, "is_pending": False}
         if with_data:
             values["data"] = row.data
@@ -279,7 +301,7 @@ class SqlSessions:
     def hold(self, connection: Connection, session_id: int, digest: bytes, proofs: str) -> bool:
         """Write a pending login's new digest and proofs; False when the row is gone or pending no more."""
         pending = update(session).where(session.c.id == session_id, session.c.is_pending.is_(True))
-        return connection.execute(pending.values(digest=digest, proofs=proofs)).rowcount == 1
+        return connection.execute(pending.values(id=id_of(digest), digest=digest, proofs=proofs)).rowcount == 1
 
     def drop_one(self, connection: Connection, user_id: int, public_id: str) -> bool:
         """Delete one session of a user by its public id."""
@@ -332,21 +354,23 @@ class SqlSessions:
             select(*_ROW)
             .select_from(session.join(user, and_(user.c.id == session.c.user_id, user.c.epoch == session.c.epoch)))
             .where(session.c.user_id == user_id, session.c.is_pending.is_(False))
-            .order_by(session.c.created_at.desc(), session.c.id.desc())
+            .order_by(session.c.created_at.desc(), session.c.public_id.desc())
         )
         return [_require_row(row) for row in connection.execute(query)]
 
-    def page(self, connection: Connection, *, after: int = 0, limit: int = 50) -> list[tuple[SessionRow, str]]:
+    def page(
+        self, connection: Connection, *, after: Place | None = None, limit: int = 50
+    ) -> list[tuple[SessionRow, str]]:
         """Return active sessions of all users with their login names, newest first, paged by key."""
         query = (
             select(*_ROW, user.c.username)
             .select_from(session.join(user, and_(user.c.id == session.c.user_id, user.c.epoch == session.c.epoch)))
             .where(session.c.is_pending.is_(False))
-            .order_by(session.c.id.desc())
+            .order_by(*(column.desc() for column in _PLACE))
             .limit(limit)
         )
-        if after:
-            query = query.where(session.c.id < after)
+        if after is not None:
+            query = query.where(tuple_(*_PLACE) < tuple_(*after))
         return [(_require_row(row[:_WIDTH]), row[_WIDTH]) for row in connection.execute(query)]
 
     def find_public(self, connection: Connection, public_id: str) -> SessionRow | None:

@@ -1,0 +1,79 @@
+"""Sessions stand at the first bits of their digest, so that none is looked for in an index first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+COMMENT = "live sessions, each at the first bits of its digest; a revoked one is deleted"
+
+
+def upgrade() -> None:
+    """Give each session its new id; all of them go on."""
+    if op.get_bind().dialect.name == "sqlite":
+        _rebuild()
+    else:
+        _change()
+    op.create_index("ix_gatehouse_session_created_at", "gatehouse_session", ["created_at"], unique=False)
+
+
+def _change() -> None:
+    op.drop_constraint("uq_gatehouse_session_digest", "gatehouse_session", type_="unique")
+    op.execute("ALTER TABLE gatehouse_session ALTER COLUMN id DROP DEFAULT")
+    op.execute("DROP SEQUENCE gatehouse_session_id_seq")
+    op.execute(
+        "UPDATE gatehouse_session SET id ="
+        " ('x' || encode(substring(digest FROM 1 FOR 8), 'hex'))::bit(64)::bigint & 9223372036854775807"
+    )
+    op.create_table_comment("gatehouse_session", COMMENT)
+
+
+def _rebuild() -> None:
+    """Write the rows of SQLite into another table in the order of their ids: it can change no primary key."""
+    driver: Any = op.get_bind().connection.dbapi_connection
+    driver.create_function("gatehouse_session_id", 1, _id_of, deterministic=True)
+    op.execute("ALTER TABLE gatehouse_session RENAME TO gatehouse_session_before")
+    op.create_table(
+        "gatehouse_session",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("public_id", sa.String(length=32), nullable=False),
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("user_id", sa.Integer(), nullable=False),
+        sa.Column("is_pending", sa.Boolean(), nullable=False),
+        sa.Column("is_remembered", sa.Boolean(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("proofs", sa.Text(), nullable=False),
+        sa.Column("agent", sa.String(length=256), nullable=False),
+        sa.Column("address", sa.String(length=64), nullable=False),
+        sa.Column("data", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["gatehouse_user.id"], name=op.f("fk_gatehouse_session_user_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_gatehouse_session")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_gatehouse_session_public_id")),
+    )
+    op.execute(
+        "INSERT INTO gatehouse_session"
+        " SELECT gatehouse_session_id(digest), public_id, digest, user_id, is_pending, is_remembered, epoch,"
+        " created_at, seen_at, expires_at, proofs, agent, address, data"
+        " FROM gatehouse_session_before ORDER BY 1"
+    )
+    op.execute("DROP TABLE gatehouse_session_before")
+    op.create_index("ix_gatehouse_session_expires_at", "gatehouse_session", ["expires_at"], unique=False)
+    op.create_index(
+        "ix_gatehouse_session_user_id_created_at", "gatehouse_session", ["user_id", "created_at"], unique=False
+    )
+
+
+def _id_of(digest: bytes) -> int:
+    return int.from_bytes(digest[:8], "big") & (2**63 - 1)
