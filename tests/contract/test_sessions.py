@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
-from flask_gatehouse.domain.sessions import Gone, Issued, Lifetimes, Session
+from benchmarks import fill
+from flask_gatehouse.domain.sessions import Gone, Issued, Lifetimes, Place, Session
 from flask_gatehouse.domain.sessions.sql import PURGED_EVERY, SqlSessions, id_of
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.identity import KNOWS, Proof
 from flask_gatehouse.kernel.keys import new_secret, secret_digest
 from tests.support import house
 from tests.support.house import AGENT, SECOND, statements_of
+from tests.support.plans import plans_of
 
 SESSION, USER = schema.session, schema.user
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/138.0.0.0 Safari/537.36"
@@ -443,3 +446,19 @@ def test_a_digest_that_begins_like_a_sessions_is_none_of_it(home, alice):
             assert store.lock(unit.connection, one) is None
             assert store.lock_pending(unit.connection, one) is None
     assert store.find_live(digest, home.clock.now()) is not None
+
+
+def test_a_session_and_a_page_of_all_are_found_by_one_index_each(home):
+    fill.people(home.services.database, 5000, "no digest", AGENT)
+    store, digest = home.services.sessions.store, secret_digest(fill.secret(7))
+    (plan,) = plans_of(home.services.database, lambda: store.find_live(digest, home.clock.now()))
+    assert re.search(r"gatehouse_session USING INTEGER PRIMARY KEY|pk_gatehouse_session", plan), plan
+
+    def page():
+        with home.services.reading() as connection:
+            first = store.page(connection, limit=50)[-1][0]
+            store.page(connection, after=Place(first.created_at, first.public_id), limit=50)
+
+    for plan in plans_of(home.services.database, page):
+        assert "ix_gatehouse_session_created_at_public_id" in plan, plan
+        assert not re.search("TEMP B-TREE|Sort|Seq Scan on gatehouse_session", plan), plan

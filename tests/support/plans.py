@@ -15,9 +15,8 @@ def plans_of(database: Database, act: Callable[[], object]) -> list[str]:
         act()
     word = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
     with database.reading() as connection:
-        return [
-            "\n".join(str(row[-1]) for row in connection.exec_driver_sql(word + text, values)) for text, values in sent
-        ]
+        asked = [(word + text, values if isinstance(values, dict) else tuple(values)) for text, values in sent]
+        return ["\n".join(str(row[-1]) for row in connection.exec_driver_sql(text, values)) for text, values in asked]
 
 
 def fill_log(database: Database, count: int, first_at: Instant, step: int, **columns: str) -> None:

@@ -125,7 +125,7 @@ session = Table(
     Column("data", Text, nullable=False, default=""),
     Index("ix_gatehouse_session_user_id_created_at", "user_id", "created_at"),
     Index("ix_gatehouse_session_expires_at", "expires_at"),
-    Index("ix_gatehouse_session_created_at", "created_at"),
+    Index("ix_gatehouse_session_created_at_public_id", "created_at", "public_id"),
     comment="live sessions, each at the first bits of its digest; a revoked one is deleted",
 )
 

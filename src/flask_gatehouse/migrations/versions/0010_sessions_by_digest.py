@@ -21,7 +21,8 @@ def upgrade() -> None:
         _rebuild()
     else:
         _change()
-    op.create_index("ix_gatehouse_session_created_at", "gatehouse_session", ["created_at"], unique=False)
+    columns = ["created_at", "public_id"]
+    op.create_index("ix_gatehouse_session_created_at_public_id", "gatehouse_session", columns, unique=False)
 
 
 def _change() -> None:
