@@ -77,7 +77,7 @@ def append(database: Database, first: int, count: int, at_once: int, tick: Calla
 def verify(console: Console, database: Database, rows: int) -> float:
     """Rows a second of one walk over the whole chain."""
     log = AuditLog(KEYS)
-    with database.snapshot() as connection, report.progress(console, "Verifying", -(-rows // BATCH)) as tick:
+    with database.snapshot() as connection, report.progress(console, "Verifying", rows // BATCH + 1) as tick:
         begun = perf_counter()
         found = log.verify(connection, progress=lambda _rows: tick())
         spent = perf_counter() - begun

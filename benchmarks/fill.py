@@ -9,13 +9,13 @@ from typing import Any
 from sqlalchemy import Table, insert, select, update
 
 from flask_gatehouse.domain.audit import AuditLog, Event
-from flask_gatehouse.domain.sessions import encode_proofs
-from flask_gatehouse.domain.sessions.sql import id_of
+from flask_gatehouse.domain.sessions import Place, encode_proofs, row_number
 from flask_gatehouse.kernel.clock import Clock
 from flask_gatehouse.kernel.database import Database, open_engine
 from flask_gatehouse.kernel.identity import KNOWS, Actor, Proof, Source
 from flask_gatehouse.kernel.keys import secret_digest
 from flask_gatehouse.kernel.schema import ACTIVE, password, session, user, user_count
+from flask_gatehouse.web.console_forms import place_text
 
 AT_ONCE = 10_000
 DAY, QUIET = 86_400_000_000, 1_800_000_000
@@ -41,7 +41,7 @@ def place_of(url: str, user_id: int) -> str:
     """Where a user's session stands in the list of all, as its page takes it."""
     query = select(session.c.created_at, session.c.public_id).where(session.c.public_id == _public_id(user_id))
     with closing(Database(open_engine(url))) as database, database.reading() as connection:
-        return "{}-{}".format(*connection.execute(query).one())
+        return place_text(Place(*connection.execute(query).one()))
 
 
 def _public_id(user_id: int) -> str:
@@ -80,12 +80,13 @@ def _password(user_id: int, digest: str, now: int) -> Row:
 
 
 def _session(user_id: int, now: int, proofs: str, agent: str) -> Row:
+    # No two began at one instant, as it is with people.
     # Seen a little later than now: a session's first request of a minute writes, and would be measured as growth.
     times = {"created_at": now + user_id, "seen_at": now + QUIET, "expires_at": now + DAY}
     kind = {"is_pending": False, "is_remembered": False, "epoch": 0, "data": ""}
     shown = {"proofs": proofs, "agent": agent, "address": "192.0.2.1"}
     digest = secret_digest(secret(user_id))
-    named = {"id": id_of(digest), "public_id": _public_id(user_id), "digest": digest}
+    named = {"id": row_number(digest), "public_id": _public_id(user_id), "digest": digest}
     return named | times | kind | shown | {"user_id": user_id}
 
 

@@ -97,7 +97,7 @@ UNSAFE: tuple[tuple[str, dict[str, Any], dict[str, object]], ...] = (
 """What is unsafe: in words, the field that shows it, or the key of Flask that does."""
 
 COLUMN_CLASSES: dict[str, frozenset[str]] = {
-    "digest": frozenset({"*.digest"}),
+    "digest": frozenset({"*.digest", "gatehouse_session.id"}),
     "personal": frozenset(
         {
             "*.username",
@@ -133,7 +133,12 @@ COLUMN_CLASSES: dict[str, frozenset[str]] = {
     ),
     "plain": frozenset(
         {
-            "*.id",
+            "gatehouse_user.id",
+            "gatehouse_device.id",
+            "gatehouse_mail.id",
+            "gatehouse_passkey.id",
+            "gatehouse_event.id",
+            "gatehouse_chain_head.id",
             "*.public_id",
             "*.user_id",
             "*.actor_id",

@@ -32,8 +32,19 @@ row = rows_of(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 short_row = rows_of(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=16))
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@given(values=row)
+def test_rule_27_sqlite_gives_the_line_that_python_writes(home, values):
+    gives_the_line_of(home, values)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @given(values=short_row)
-def test_rule_27_a_database_gives_the_line_that_python_writes(home, values):
+def test_rule_27_postgresql_gives_the_line_that_python_writes(home, values):
+    gives_the_line_of(home, values)
+
+
+def gives_the_line_of(home, values):
     with home.services.database.engine.connect() as connection:
         connection.execute(sa.insert(EVENT).values(dict(zip(NAMES, (*values, bytes(32)), strict=True))))
         (batch,) = rows.batches(connection)
@@ -85,7 +96,7 @@ def test_rule_27_who_stops_in_the_middle_leaves_nothing_open(home, monkeypatch):
         monkeypatch.setattr(Batch, "of", interrupted)
         with pytest.raises(KeyboardInterrupt) as kept:
             next(left)
-        assert kept.tb is not None  # what was interrupted is still referred to
+        assert kept.tb is not None  # the traceback holds the frames: nothing was closed by being collected
         connection.rollback()
         assert connection.scalar(sa.select(sa.func.count()).select_from(EVENT)) == 0
 
@@ -118,10 +129,7 @@ def test_rule_27_a_number_is_a_number_and_a_text_a_text(place, wrong):
         return
     (line,) = Batch.of([[*changed, bytes(32)]]).lines
     if is_number:
-        assert line is not None
-        before, after = line_of([*VALUES[:place], 2, *VALUES[place + 1 :]]).split(b":2,", 1)
-        assert line.startswith(before + b":")
-        assert not re.fullmatch(rb":-?[0-9]+,", line.removeprefix(before).removesuffix(after))
+        assert line != line_of([*VALUES[:place], int(wrong), *VALUES[place + 1 :]])
     else:
         assert line is None
 

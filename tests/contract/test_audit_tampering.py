@@ -177,6 +177,32 @@ def test_rule_27_v16_4_2_a_tail_rewritten_with_right_hashes_is_found_at_the_head
         assert scene.found(connection).event_id == 0
 
 
+NESTED = "[" * 100_000
+
+
+@pytest.mark.parametrize("kind", ["audit.sealed", "audit.unsealed"])
+@pytest.mark.parametrize(
+    "detail", ["", "x", "5", "[]", '{"seal":[]}', '{"seal":7}', NESTED], ids=lambda text: text[:12]
+)
+def test_rule_27_v16_4_2_an_event_about_the_log_that_is_no_json_is_found_as_any_other(scene, kind, detail):
+    start = FIRST + 1
+    with scene.undone() as connection:
+        connection.execute(sa.update(EVENT).where(EVENT.c.id == start).values(kind=kind, detail=detail))
+        connection.execute(sa.update(HEAD).values(hash=rehashed(connection, start)))
+        assert scene.found(connection).event_id == (0 if kind == "audit.sealed" else start)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("value", [b"2", 2.5, "two"], ids=repr)
+def test_rule_27_v16_4_2_what_is_no_number_is_found_though_its_hash_is_right(scene, value):
+    start = FIRST + 1
+    with scene.undone() as connection:
+        changed = {"kind": "audit.sealed", "at": sa.literal(value, Raw())}
+        connection.execute(sa.update(EVENT).where(EVENT.c.id == start).values(changed))
+        connection.execute(sa.update(HEAD).values(hash=rehashed(connection, start)))
+        assert scene.found(connection).event_id in {start, 0}
+
+
 def rehashed(connection: sa.Connection, start: int) -> bytes:
     """Write all hashes from a row on anew and return the last one: all that nobody needs a key for."""
     rows = connection.execute(sa.select(EVENT).where(EVENT.c.id >= start - 1).order_by(EVENT.c.id)).all()

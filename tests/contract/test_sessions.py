@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from benchmarks import fill
-from flask_gatehouse.domain.sessions import Gone, Issued, Lifetimes, Place, Session
-from flask_gatehouse.domain.sessions.sql import PURGED_EVERY, SqlSessions, id_of
+from flask_gatehouse.domain.sessions import Gone, Issued, Lifetimes, Place, Session, row_number
+from flask_gatehouse.domain.sessions.sql import PURGED_EVERY, SqlSessions
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.identity import KNOWS, Proof
 from flask_gatehouse.kernel.keys import new_secret, secret_digest
@@ -406,46 +406,51 @@ def test_the_rights_remembered_for_speed_never_outlive_a_grant(home):
 # --- where a session stands --------------------------------------------------------------------------------
 
 
-def place(home) -> tuple[int, bytes]:
-    with home.services.reading() as connection:
-        found = connection.execute(sa.select(SESSION.c.id, SESSION.c.digest)).one()
-    return found.id, bytes(found.digest)
+@pytest.mark.parametrize(
+    "first, number", [(bytes(7) + b"\1", 1), (b"\x80" + bytes(7), 0), (b"\xff" * 8, 2**63 - 1)], ids=repr
+)
+def test_the_number_of_a_sessions_row_is_the_first_63_bits_of_its_digest(first, number):
+    assert row_number(first + bytes(24)) == number
 
 
-def test_a_session_stands_at_the_first_bits_of_its_digest_also_once_it_is_rotated(home, alice):
-    secrets = [home.session().secret]
-    for _ in range(8):  # each has the highest bit by chance of a half
-        assert place(home) == (id_of(secret_digest(secrets[-1])), secret_digest(secrets[-1]))
-        with home.services.unit() as unit:
-            store = home.services.sessions.store
-            row = store.lock(unit.connection, secret_digest(secrets[-1]))
-            assert row is not None
-            given = home.services.sessions.rotate(
-                unit.connection, row, home.clock.now(), proofs=store.proofs_of(row), epoch=row.epoch
-            )
-        secrets.append(given.secret)
-    assert [isinstance(home.load(secret), Session) for secret in secrets] == [False] * 8 + [True]
+def test_a_session_moves_to_the_number_of_its_new_digest(home, alice):
+    def stored_at():
+        return [(row.id, bytes(row.digest)) for row in home.rows(sa.select(SESSION))]
+
+    before = home.session().secret
+    digest = secret_digest(before)
+    assert stored_at() == [(row_number(digest), digest)]
+    sessions = home.services.sessions
+    with home.services.unit() as unit:
+        row = sessions.store.lock(unit.connection, digest)
+        proofs = sessions.store.proofs_of(row)
+        given = sessions.rotate(unit.connection, row, home.clock.now(), proofs=proofs, epoch=row.epoch)
+    digest = secret_digest(given.secret)
+    assert stored_at() == [(row_number(digest), digest)]
+    assert home.load(before) is Gone.UNKNOWN
+    assert isinstance(home.load(given.secret), Session)
 
 
-def test_a_digest_that_begins_like_a_sessions_is_none_of_it(home, alice):
-    """The id is 63 bits of 256: all of them are compared, wherever a session is looked for."""
+@pytest.mark.parametrize("is_pending", [False, True], ids=["active", "pending"])
+def test_v7_2_1_a_digest_that_begins_like_a_sessions_is_none_of_it(home, alice, is_pending):
+    """The number is 63 bits of 256: all of them are compared, wherever a session is looked for."""
     digest = secret_digest(home.session().secret)
-    near = [
-        bytes([digest[0] ^ 0x80]) + digest[1:],
-        digest[:31] + bytes([digest[31] ^ 1]),
-        digest[:8],
-        digest[:8] + bytes(24),
-    ]
-    store = home.services.sessions.store
-    assert {id_of(one) for one in near} == {id_of(digest)}
-    for one in near:
-        assert store.find_live(one, home.clock.now()) is None
-        assert not store.touch(one, home.clock.now())
-        assert not store.save_data(one, "{}")
+    home.change(sa.update(SESSION).values(is_pending=is_pending))
+    flipped = bytes([digest[0] ^ 0x80]) + digest[1:]
+    store, now = home.services.sessions.store, home.clock.now()
+
+    def finds(one):
+        lock = store.lock_pending if is_pending else store.lock
         with home.services.unit() as unit:
-            assert store.lock(unit.connection, one) is None
-            assert store.lock_pending(unit.connection, one) is None
-    assert store.find_live(digest, home.clock.now()) is not None
+            is_locked = lock(unit.connection, one) is not None
+        found = store.find_live(one, now) is not None, store.touch(one, now), store.save_data(one, "{}"), is_locked
+        assert len(set(found)) == 1, found
+        return found[0]
+
+    for one in (flipped, digest[:31] + bytes([digest[31] ^ 1]), digest[:8], digest[:8] + bytes(24)):
+        assert row_number(one) == row_number(digest)
+        assert not finds(one)
+    assert finds(digest)
 
 
 def test_a_session_and_a_page_of_all_are_found_by_one_index_each(home):

@@ -242,12 +242,12 @@ def test_rule_08_pending_logins_are_capped_and_never_push_out_a_live_session(ope
     here = open_house(factors=[paper], GATEHOUSE_MAX_SESSIONS=3, GATEHOUSE_THROTTLE="off")
     paper.give(here, here.person(), *CODES)
 
-    def later() -> Issued:
-        here.later(seconds=1)
+    def pend_later() -> Issued:
+        here.later(seconds=1)  # of one instant, which is the older goes by chance
         return pend(here)
 
-    live = [opened(here, later().secret, code) for code in ("one", "two", "three")]
-    pending = [later() for _ in range(6)]
+    live = [opened(here, pend_later().secret, code) for code in ("one", "two", "three")]
+    pending = [pend_later() for _ in range(6)]
     assert here.count(SESSION) <= 6
     assert [isinstance(here.load(one.secret), Session) for one in live] == [True] * 3
     assert reason(answer(here, pending[0].secret, "four")) is Refusal.GONE

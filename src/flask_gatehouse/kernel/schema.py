@@ -109,7 +109,7 @@ password = Table(
 session = Table(
     "gatehouse_session",
     metadata,
-    Column("id", Id, primary_key=True, autoincrement=False),
+    Column("id", Id, primary_key=True, autoincrement=False),  # made of the digest: `domain.sessions.row_number`
     Column("public_id", String(32), nullable=False, unique=True),
     Column("digest", LargeBinary(32), nullable=False),
     Column("user_id", Id, ForeignKey("gatehouse_user.id", ondelete="CASCADE"), nullable=False),

@@ -73,8 +73,8 @@ def line_of(row: Sequence[Any]) -> bytes:
     """Return the line of a row: its values in the order of the table, the hash left out.
 
     Args:
-        row: twelve values, and a thirteenth that does not count. What stands where a number belongs and is none gives
-            a line that no row of numbers has.
+        row: twelve values, and a thirteenth that does not count. Numbers are numbers: where the database does not
+            see to that, `rows` does. Another thing in their place gives what is no line of any row.
 
     Raises:
         TypeError: a text is none.
@@ -105,7 +105,7 @@ class Batch(NamedTuple):
 
     Attributes:
         ids: their numbers.
-        lines: their lines; None: a value was of the wrong type.
+        lines: their lines; None: a text was none, or has no UTF-8.
         hashes: their hashes.
         noted: the lines of those whose kind is in `NOTED`.
     """
@@ -120,7 +120,7 @@ class Batch(NamedTuple):
         """Return rows of the table, thirteen values each, as a batch."""
         lines: list[bytes | None]
         try:
-            lines = [line_of(row) for row in rows]
+            lines = [line_of(row) for row in rows]  # one `try` for all, and where it fails one for each
         except (TypeError, ValueError):
             lines = [_line_or_none(row) for row in rows]
         noted = [line for row, line in zip(rows, lines, strict=True) if row[2] in NOTED and line]
@@ -154,7 +154,7 @@ class Walk:
         self.last = start
         self.rows = 0
         self.unsealed = 0
-        self.sealed: set[object] = set()
+        self.sealed: set[str] = set()
         self.kept: list[Link] = []
         self._wanted = wanted or START
         self._every = every
@@ -217,11 +217,12 @@ class Walk:
     def _note(self, lines: Iterable[bytes]) -> None:
         """Look closer at events about the log itself."""
         for line in lines:
-            row = json.loads(line)
-            if row["kind"] == UNSEALED and row["id"] > self._wanted.id and not self.unsealed:
-                self.unsealed = row["id"]
-            elif row["kind"] == SEALED:
-                self.sealed.add(json.loads(row["detail"]).get("seal"))
+            row = _object(line)
+            kind, number = row.get("kind"), row.get("id")
+            if kind == UNSEALED and isinstance(number, int) and number > self._wanted.id and not self.unsealed:
+                self.unsealed = number
+            elif kind == SEALED and isinstance(seal := _object(row.get("detail")).get("seal"), str):
+                self.sealed.add(seal)
 
     def ended(self) -> Finding | None:
         """Return what is wrong with a walk that came to its end: too short for the head given, or unsealed."""
@@ -233,6 +234,15 @@ class Walk:
             text = f"row {self.unsealed}: the head before it bore no MAC of this key ring; {known}"
             return Finding(self.unsealed, text)
         return None
+
+
+def _object(text: Any) -> dict[str, Any]:
+    """Return a JSON object, or an empty one: whoever has no key can write a row that is none, and hash it."""
+    try:
+        found = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _misplaced(number: Any, expected: int) -> Finding:

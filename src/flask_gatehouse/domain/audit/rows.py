@@ -6,7 +6,7 @@ from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import LargeBinary, cast, exc, func, select
+from sqlalchemy import Integer, LargeBinary, cast, exc, func, select
 
 from flask_gatehouse.kernel.schema import event
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Select
 
 BATCH = 5000
-"""How many rows are read at once."""
+"""How many rows one statement reads."""
 CHUNK = 100
-"""How many of them PostgreSQL hands over at once: few enough to be in the processor's cache until they are lines."""
+"""How many PostgreSQL hands over at a time: few enough to stay in the processor's cache until they are lines."""
 SLACK = 600_000_000
 """Ten minutes in microseconds: how far the order of times may differ from that of numbers. The longest transaction, and
 what the clocks of two machines differ by, stay well below it."""
@@ -58,6 +58,7 @@ def _fetched(connection: Connection, where: list[ColumnElement[bool]]) -> Batch:
 
 def _streamed(connection: Connection, where: list[ColumnElement[bool]]) -> Batch:
     """Make lines of PostgreSQL's rows while it goes on with the next; nothing is left open when this returns."""
+    # Numbers stand in the text: the driver runs it, and SQLAlchemy's parameters are not the driver's.
     sql = _page(where, *event.c).compile(connection, compile_kwargs={"literal_binds": True})
     driver: Any = connection.connection.dbapi_connection
     library: Any = connection.dialect.loaded_dbapi
@@ -65,8 +66,9 @@ def _streamed(connection: Connection, where: list[ColumnElement[bool]]) -> Batch
     columns: tuple[list[Any], ...] = ([], [], [], [])
     with driver.cursor() as cursor, closing(cursor.stream(str(sql), binary=True, size=size)) as rows:
         while some := list(islice(rows, CHUNK)):
-            for column, more in zip(columns, Batch.of(some), strict=True):
-                column.extend(more)
+            more: tuple[list[Any], ...] = Batch.of(some)
+            for column, values in zip(columns, more, strict=True):
+                column.extend(values)
     return Batch(*columns)
 
 
@@ -77,6 +79,9 @@ _WRITTEN = (
     event.c.kind.in_(NOTED),
 )
 """What SQLite writes by itself: the same lines as `chain.line_of` in half the time, held together by a test."""
+
+
+_NUMBERS = tuple(place for place, column in enumerate(event.c) if isinstance(column.type, Integer))
 
 
 def _page(where: list[ColumnElement[bool]], *columns: ColumnElement[Any]) -> Select[Any]:
@@ -98,11 +103,14 @@ def _one_by_one(connection: Connection, where: list[ColumnElement[bool]]) -> Bat
 
 
 def _readable(connection: Connection, number: int) -> tuple[Any, ...]:
-    """Return a row, or, where it cannot be read, one that agrees with nothing."""
+    """Return a row, or one that agrees with nothing: it cannot be read, or holds no number where one belongs."""
     try:
-        return tuple(connection.execute(select(*event.c).where(event.c.id == number)).one())
+        row = connection.execute(select(*event.c).where(event.c.id == number)).one()
     except exc.OperationalError:
+        row = None
+    if row is None or any(not isinstance(row[place], int | None) for place in _NUMBERS):
         return (number, *(None for column in event.c if column is not event.c.id))
+    return tuple(row)
 
 
 def first_id(connection: Connection, condition: ColumnElement[bool] | None = None) -> int | None:

@@ -12,7 +12,7 @@ from flask_gatehouse.kernel.clock import micros
 from flask_gatehouse.kernel.identity import Identity, Proof
 from flask_gatehouse.kernel.keys import new_public_id, new_secret, secret_digest
 
-from .sql import Place, SessionRow, SqlSessions, decode_proofs
+from .sql import Place, SessionRow, SqlSessions, decode_proofs, row_number
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -32,6 +32,7 @@ __all__ = [
     "Sessions",
     "SqlSessions",
     "browser_mark",
+    "row_number",
     "row_proven_at",
 ]
 
@@ -227,7 +228,7 @@ class Sessions:
         is_remembered = is_remembered and bool(self.life.remember)
         secret = new_secret()
         row = SessionRow(
-            id=0,
+            id=0,  # the store makes it of the digest
             public_id=new_public_id(),
             user_id=user_id,
             is_pending=is_pending,

@@ -16,7 +16,7 @@ from flask_gatehouse.kernel.statements import Statement
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import Connection, Select
+    from sqlalchemy import Connection
 
     from flask_gatehouse.kernel.clock import Instant
     from flask_gatehouse.kernel.database import Database
@@ -43,7 +43,7 @@ class JoinedRights(NamedTuple):
 
 
 class SessionRow(NamedTuple):
-    """A row of `gatehouse_session`, its digest left out."""
+    """A row of `gatehouse_session`, its digest left out but for the bits that are the row's number."""
 
     id: int
     public_id: str
@@ -58,6 +58,23 @@ class SessionRow(NamedTuple):
     agent: str
     address: str
     data: str
+
+
+def row_number(digest: bytes) -> int:
+    """Return the number of a session's row, its `id`: the first 63 bits of its digest.
+
+    SQLite keeps rows in the order of their numbers, so that a request finds its session without an index in between.
+    What it costs that two could meet is told in decision 0022.
+
+    Args:
+        digest: SHA-256 of the session's secret.
+    """
+    return int.from_bytes(digest[:8], "big") & _POSITIVE
+
+
+def _bound(digest: bytes) -> dict[str, object]:
+    """Return what `_OF_DIGEST` binds."""
+    return {"at_id": row_number(digest), "at_digest": digest}
 
 
 class Place(NamedTuple):
@@ -91,6 +108,9 @@ _ROW = (
     session.c.data,
 )
 _PLACE = (session.c.created_at, session.c.public_id)
+_NEWEST_FIRST = tuple(column.desc() for column in _PLACE)
+_OF_DIGEST = and_(session.c.id == bindparam("at_id"), session.c.digest == bindparam("at_digest"))
+"""The number says where to look, the digest whether it is this session."""
 _WIDTH = len(_ROW)
 _HELD = _WIDTH + 6
 
@@ -103,15 +123,19 @@ _LIVE = (
         .outerjoin(role, role.c.name == grant.c.role)
         .outerjoin(role_permission, role_permission.c.role == grant.c.role)
     )
-    .where(session.c.id == bindparam("at_id"), session.c.digest == bindparam("at_digest"))
+    .where(_OF_DIGEST)
 )
+_LOCKED = {
+    is_pending: select(*_ROW).where(_OF_DIGEST, session.c.is_pending.is_(is_pending)).with_for_update()
+    for is_pending in (False, True)
+}
 
 _INSERT = Statement(insert(session).values({c.name: bindparam(c.name) for c in session.c}))
 _SURPLUS = {
     is_pending: Statement(
         select(session.c.id)
         .where(session.c.user_id == bindparam("at_user"), session.c.is_pending.is_(is_pending))
-        .order_by(session.c.created_at.desc(), session.c.public_id.desc())
+        .order_by(*_NEWEST_FIRST)
         .offset(bindparam("at_keep"))
     )
     for is_pending in (False, True)
@@ -126,20 +150,6 @@ _EXPIRED = Statement(
 )
 
 
-def _whose(digest: bytes) -> dict[str, object]:
-    """Return where a session stands and what it must hold, as statements bind them."""
-    return {"at_id": id_of(digest), "at_digest": digest}
-
-
-def id_of(digest: bytes) -> int:
-    """Return the id of a session's row: the first 63 bits of its digest.
-
-    SQLite keeps a table in the order of its ids, so that a request finds its session without an index in between. Two
-    sessions meet at one id in one of some ten million tables of a million rows: that login fails, the next does not.
-    """
-    return int.from_bytes(digest[:8], "big") & _POSITIVE
-
-
 @lru_cache(maxsize=4096)
 def decode_proofs(text: str) -> tuple[tuple[Proof, ...], Instant, int]:
     """Return proofs from their stored text, with the newest one's instant and the level that they give.
@@ -152,11 +162,6 @@ def decode_proofs(text: str) -> tuple[tuple[Proof, ...], Instant, int]:
         proofs.append(Proof(method, int(at), kind))
         newest = max(newest, int(at))
     return tuple(proofs), newest, assurance(tuple(proofs))
-
-
-def _locked(digest: bytes, *, is_pending: bool) -> Select[Any]:
-    query = select(*_ROW).where(session.c.id == id_of(digest), session.c.digest == digest)
-    return query.where(session.c.is_pending.is_(is_pending)).with_for_update()
 
 
 def _all_withheld(proven: JoinedRights, *, is_alarmed: bool) -> JoinedRights:
@@ -184,13 +189,13 @@ class SqlSessions:
         self._open_below = 0 if self._demands.is_all_demanded else AAL2
         self._known_rights: dict[tuple[Any, ...], tuple[JoinedRights, JoinedRights]] = {}
         self._live = database.prepare(_LIVE)
-        one = update(session).where(session.c.id == bindparam("at_id"), session.c.digest == bindparam("at_digest"))
+        one = update(session).where(_OF_DIGEST)
         self._touch = database.prepare(one.values(seen_at=bindparam("seen_at")))
         self._save = database.prepare(one.values(data=bindparam("data")))
 
     def find_live(self, digest: bytes, now: Instant) -> tuple[SessionRow, Identity, int, bool] | None:
         """Return row, identity, the user's epoch and whether the user is active. One statement, all rows fetched."""
-        rows = self._live.rows(_whose(digest))
+        rows = self._live.rows(_bound(digest))
         if not rows:
             return None
         first = rows[0]
@@ -267,19 +272,19 @@ class SqlSessions:
 
     def touch(self, digest: bytes, now: Instant) -> bool:
         """Write the last-seen time if the session still lives; never an upsert (rule 11)."""
-        return self._touch.write({**_whose(digest), "seen_at": now}) == 1
+        return self._touch.write({**_bound(digest), "seen_at": now}) == 1
 
     def save_data(self, digest: bytes, data: str) -> bool:
         """Write the app's session keys if the session still lives (rule 11)."""
-        return self._save.write({**_whose(digest), "data": data}) == 1
+        return self._save.write({**_bound(digest), "data": data}) == 1
 
     def lock_pending(self, connection: Connection, digest: bytes) -> SessionRow | None:
         """Return a pending login's row, locked."""
-        return _row(connection.execute(_locked(digest, is_pending=True)).one_or_none())
+        return _row(connection.execute(_LOCKED[True], _bound(digest)).one_or_none())
 
     def lock(self, connection: Connection, digest: bytes) -> SessionRow | None:
         """Return an active session's row, locked."""
-        return _row(connection.execute(_locked(digest, is_pending=False)).one_or_none())
+        return _row(connection.execute(_LOCKED[False], _bound(digest)).one_or_none())
 
     @staticmethod
     def proofs_of(row: SessionRow) -> tuple[Proof, ...]:
@@ -287,13 +292,20 @@ class SqlSessions:
         return decode_proofs(row.proofs)[0]
 
     def insert(self, connection: Connection, row: SessionRow, digest: bytes) -> None:
-        """Insert a row; its id is that of the digest."""
-        _INSERT.write(connection, {**row._asdict(), "id": id_of(digest), "digest": digest})
+        """Insert a row under the number of its digest."""
+        _INSERT.write(connection, {**row._asdict(), "id": row_number(digest), "digest": digest})
 
     def rotate(self, connection: Connection, row: SessionRow, digest: bytes, *, with_data: bool) -> bool:
         """Write a session's new digest, proofs, epoch and times; False when the row is gone (rule 11)."""
-        values: dict[str, object] = {"id": id_of(digest), "digest": digest, "proofs": row.proofs, "epoch": row.epoch}
-        values |= {"seen_at": row.seen_at, "expires_at": row.expires_at, "is_pending": False}
+        values: dict[str, object] = {
+            "id": row_number(digest),
+            "digest": digest,
+            "proofs": row.proofs,
+            "epoch": row.epoch,
+            "seen_at": row.seen_at,
+            "expires_at": row.expires_at,
+            "is_pending": False,
+        }
         if with_data:
             values["data"] = row.data
         return connection.execute(update(session).where(session.c.id == row.id).values(**values)).rowcount == 1
@@ -301,7 +313,7 @@ class SqlSessions:
     def hold(self, connection: Connection, session_id: int, digest: bytes, proofs: str) -> bool:
         """Write a pending login's new digest and proofs; False when the row is gone or pending no more."""
         pending = update(session).where(session.c.id == session_id, session.c.is_pending.is_(True))
-        return connection.execute(pending.values(id=id_of(digest), digest=digest, proofs=proofs)).rowcount == 1
+        return connection.execute(pending.values(id=row_number(digest), digest=digest, proofs=proofs)).rowcount == 1
 
     def drop_one(self, connection: Connection, user_id: int, public_id: str) -> bool:
         """Delete one session of a user by its public id."""
@@ -354,7 +366,7 @@ class SqlSessions:
             select(*_ROW)
             .select_from(session.join(user, and_(user.c.id == session.c.user_id, user.c.epoch == session.c.epoch)))
             .where(session.c.user_id == user_id, session.c.is_pending.is_(False))
-            .order_by(session.c.created_at.desc(), session.c.public_id.desc())
+            .order_by(*_NEWEST_FIRST)
         )
         return [_require_row(row) for row in connection.execute(query)]
 
@@ -366,7 +378,7 @@ class SqlSessions:
             select(*_ROW, user.c.username)
             .select_from(session.join(user, and_(user.c.id == session.c.user_id, user.c.epoch == session.c.epoch)))
             .where(session.c.is_pending.is_(False))
-            .order_by(*(column.desc() for column in _PLACE))
+            .order_by(*_NEWEST_FIRST)
             .limit(limit)
         )
         if after is not None:

@@ -1,4 +1,4 @@
-"""Sessions stand at the first bits of their digest, so that none is looked for in an index first."""
+"""The number of a session's row is the beginning of its digest, so that SQLite looks for none in an index first."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ COMMENT = "live sessions, each at the first bits of its digest; a revoked one is
 
 
 def upgrade() -> None:
-    """Give each session its new id; all of them go on."""
+    """Give each session its new number; all of them go on."""
     if op.get_bind().dialect.name == "sqlite":
         _rebuild()
     else:
-        _change()
+        _alter()
     columns = ["created_at", "public_id"]
     op.create_index("ix_gatehouse_session_created_at_public_id", "gatehouse_session", columns, unique=False)
 
 
-def _change() -> None:
+def _alter() -> None:
     op.drop_constraint("uq_gatehouse_session_digest", "gatehouse_session", type_="unique")
     op.execute("ALTER TABLE gatehouse_session ALTER COLUMN id DROP DEFAULT")
     op.execute("DROP SEQUENCE gatehouse_session_id_seq")
@@ -37,9 +37,12 @@ def _change() -> None:
 
 
 def _rebuild() -> None:
-    """Write the rows of SQLite into another table in the order of their ids: it can change no primary key."""
+    """Write the rows into a new table, in the order of their numbers.
+
+    SQLite takes neither AUTOINCREMENT nor a unique constraint off one that is there.
+    """
     driver: Any = op.get_bind().connection.dbapi_connection
-    driver.create_function("gatehouse_session_id", 1, _id_of, deterministic=True)
+    driver.create_function("gatehouse_row_number", 1, _row_number, deterministic=True)
     op.execute("ALTER TABLE gatehouse_session RENAME TO gatehouse_session_before")
     op.create_table(
         "gatehouse_session",
@@ -65,7 +68,7 @@ def _rebuild() -> None:
     )
     op.execute(
         "INSERT INTO gatehouse_session"
-        " SELECT gatehouse_session_id(digest), public_id, digest, user_id, is_pending, is_remembered, epoch,"
+        " SELECT gatehouse_row_number(digest), public_id, digest, user_id, is_pending, is_remembered, epoch,"
         " created_at, seen_at, expires_at, proofs, agent, address, data"
         " FROM gatehouse_session_before ORDER BY 1"
     )
@@ -76,5 +79,6 @@ def _rebuild() -> None:
     )
 
 
-def _id_of(digest: bytes) -> int:
+def _row_number(digest: bytes) -> int:
+    """As `domain.sessions.row_number`; a migration does not change when the code does."""
     return int.from_bytes(digest[:8], "big") & (2**63 - 1)
