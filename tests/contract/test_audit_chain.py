@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_gatehouse.domain import audit
-from flask_gatehouse.domain.audit import KINDS, Event, Finding
+from flask_gatehouse.domain.audit import KINDS, Event, Finding, rows
 from flask_gatehouse.domain.audit.chain import line_of, link_hash
 from flask_gatehouse.kernel import schema
 from flask_gatehouse.kernel.identity import APP, Actor
@@ -163,6 +163,29 @@ def test_rule_27_who_knows_why_a_head_was_not_sealed_goes_on_from_a_later_one(ch
     assert found_at(careless, known.replace("12:", "10:")) == 10
     careless.change(sa.update(EVENT).where(EVENT.c.id == 4).values(kind="user.created"))
     assert found_at(careless, known) == 4
+
+
+def without_key(connection):
+    """Take the primary key off the table, as its owner could."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("CREATE TABLE copy AS SELECT * FROM gatehouse_event")
+        connection.exec_driver_sql("DROP TABLE gatehouse_event")
+        connection.exec_driver_sql("ALTER TABLE copy RENAME TO gatehouse_event")
+        return
+    connection.exec_driver_sql("ALTER TABLE gatehouse_event DROP CONSTRAINT pk_gatehouse_event")
+    connection.exec_driver_sql("ALTER TABLE gatehouse_event ALTER COLUMN id DROP NOT NULL")
+
+
+@pytest.mark.parametrize("number", [4, None], ids=["twice", "without a number"])
+def test_rule_27_v16_4_2_a_row_that_no_walk_meets_is_found(chain, monkeypatch, number):
+    """Batches go on behind the last number: a second row of that number stands between them."""
+    monkeypatch.setattr(rows, "BATCH", 4)
+    others = [column.name for column in EVENT.c if column is not EVENT.c.id]
+    with chain.services.database.engine.begin() as connection:
+        without_key(connection)
+        forged = sa.select(sa.literal(number, EVENT.c.id.type), *(EVENT.c[name] for name in others))
+        connection.execute(sa.insert(EVENT).from_select(["id", *others], forged.where(EVENT.c.id == 4)))
+    assert found_at(chain) in ({4} if number else {0, 1})
 
 
 def test_a_long_chain_is_walked_in_batches_and_tells_how_far_it_is(home):

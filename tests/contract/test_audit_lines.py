@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from contextlib import closing
 from itertools import chain
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from hypothesis import given
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from flask_gatehouse.domain.audit import rows
 from flask_gatehouse.domain.audit.chain import Batch, line_of
 from flask_gatehouse.kernel import schema
+from flask_gatehouse.kernel.database import Database
 
 EVENT = schema.event
 NAMES = [column.name for column in EVENT.c]
@@ -149,3 +152,30 @@ def test_rule_27_a_stranger_who_reads_the_manual_gets_the_same_hashes(home):
         before = hashlib.sha256(before + found[1].encode() + b"}").digest()
         assert before.hex() == found[2]
     assert json.loads(last)["head"] == f"5:{before.hex()}"
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_rule_27_a_hosts_own_kind_of_cursor_does_not_keep_the_chain_from_being_read(home, database_url):
+    home.record()
+    database = Database(sa.create_engine(database_url, connect_args={"cursor_factory": psycopg.ClientCursor}))
+    with closing(database), database.snapshot() as connection:
+        assert home.services.audit.verify(connection) == 1
+
+
+def test_rule_27_a_kind_that_cannot_be_one_agrees_with_nothing():
+    row = [*VALUES, bytes(32)]
+    row[2] = ["audit.sealed"]
+    assert Batch.of([row]).lines == [None]
+
+
+class Numbered(int):
+    def __repr__(self):
+        return "another"
+
+
+@pytest.mark.parametrize("wrong", ["7", 7.0, b"7"], ids=repr)
+def test_rule_27_an_id_that_is_no_whole_number_is_never_hashed(home, wrong):
+    with pytest.raises(TypeError):
+        home.record(user_id=wrong)
+    home.record(user_id=Numbered(7))
+    assert home.verified() == 1

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 import sqlalchemy as sa
@@ -255,11 +257,19 @@ def test_rule_35_drop_all_of_a_host_names_the_mend_and_drops_nothing(migrated, h
     assert "invoice" not in _tables(migrated)
 
 
-def test_sessions_of_before_go_on_where_their_digest_puts_them(empty):
-    """Revision 0010 gives each a new number; digests, owners and all else stay."""
-    before = sa.table("gatehouse_session", *(sa.column(column.name) for column in schema.session.c))
-    digests = [b"\x7f" * 32, b"\xff" * 32, bytes(7) + b"\1" + bytes(24), *(secrets.token_bytes(32) for _ in range(20))]
-    with empty.unit() as connection:
+# --- revision 0010 -----------------------------------------------------------------------------------------
+
+TRIGGER = """
+TRIGGER ended AFTER UPDATE OF state ON gatehouse_user
+BEGIN DELETE FROM gatehouse_session WHERE user_id = NEW.id; END
+"""
+NO_SEQUENCE = "ALTER TABLE gatehouse_session ALTER COLUMN id DROP DEFAULT; DROP SEQUENCE gatehouse_session_id_seq"
+BEFORE = sa.table("gatehouse_session", *(sa.column(column.name) for column in schema.session.c))
+
+
+def fill_old(database, digests):
+    """Bring a database to revision 0009, with one user and a session of each digest; return what it holds."""
+    with database.unit() as connection:
         setup = history.config()
         setup.attributes["connection"] = connection
         command.upgrade(setup, "0009")
@@ -268,15 +278,95 @@ def test_sessions_of_before_go_on_where_their_digest_puts_them(empty):
             values = {"public_id": f"{number:016x}", "digest": digest, "user_id": 7, "epoch": 0}
             values |= {"created_at": number, "seen_at": 2, "expires_at": 3, "proofs": "p", "agent": "a", "address": "b"}
             values |= {"data": f"{number}", "is_pending": number == 3, "is_remembered": number == 4}
-            connection.execute(sa.insert(before).values(values))
-        told = connection.execute(sa.select(before).order_by(before.c.created_at)).all()
+            connection.execute(sa.insert(BEFORE).values(values))
+    return sessions_in(database)
+
+
+def sessions_in(database):
+    with database.reading() as connection:
+        return connection.execute(sa.select(BEFORE).order_by(BEFORE.c.created_at)).all()
+
+
+def test_sessions_of_before_go_on_where_their_digest_puts_them(empty):
+    """Each has a new number; digests, owners and all else stay."""
+    digests = [b"\x7f" * 32, b"\xff" * 32, bytes(7) + b"\1" + bytes(24), *(secrets.token_bytes(32) for _ in range(20))]
+    told = fill_old(empty, digests)
     migrations.upgrade(empty)
-    with empty.reading() as connection:
-        found = connection.execute(sa.select(before).order_by(before.c.created_at)).all()
+    found = sessions_in(empty)
     assert [row.id for row in found] == [row_number(digest) for digest in digests]
     assert [tuple(row)[1:] for row in found] == [tuple(row)[1:] for row in told]
     with empty.unit() as connection, pytest.raises(IntegrityError):
         connection.execute(sa.insert(schema.session).values({**found[0]._mapping, "id": 5}))  # its public id is taken
+
+
+@pytest.fixture
+def old_file(tmp_path):
+    """Return a SQLite file at revision 0009 with five sessions, as somebody's own connection sees it."""
+    database = Database(open_engine(f"sqlite:///{tmp_path / 'old.sqlite3'}"))
+    fill_old(database, [secrets.token_bytes(32) for _ in range(5)])
+    with closing(sqlite3.connect(tmp_path / "old.sqlite3", isolation_level=None)) as raw:
+        yield database, raw
+    database.close()
+
+
+def test_sessions_of_nobody_stay_behind(old_file):
+    database, raw = old_file
+    raw.execute("UPDATE gatehouse_session SET user_id = 8 WHERE created_at < 2")  # without foreign keys
+    migrations.upgrade(database)
+    assert [row.created_at for row in sessions_in(database)] == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "made, asked",
+    [
+        ("VIEW report AS SELECT * FROM dropped_long_ago", "UPDATE gatehouse_user SET state = 'suspended'"),
+        ("VIEW inside AS SELECT user_id FROM gatehouse_session", "SELECT * FROM inside"),
+        (TRIGGER, "UPDATE gatehouse_user SET state = 'suspended'"),
+    ],
+    ids=["broken", "view", "trigger"],
+)
+def test_views_and_triggers_of_a_host_are_left_as_they_were(old_file, made, asked):
+    database, raw = old_file
+    raw.execute(f"CREATE {made}")
+    told = raw.execute("SELECT sql FROM sqlite_master WHERE type IN ('view', 'trigger')").fetchall()
+    migrations.upgrade(database)
+    assert raw.execute("SELECT sql FROM sqlite_master WHERE type IN ('view', 'trigger')").fetchall() == told
+    raw.execute(asked)
+
+
+def test_a_table_of_a_host_that_refers_to_sessions_is_named_and_keeps_its_rows(old_file):
+    database, raw = old_file
+    raw.execute("CREATE TABLE basket (of TEXT REFERENCES gatehouse_session(public_id) ON DELETE CASCADE)")
+    raw.execute("INSERT INTO basket SELECT public_id FROM gatehouse_session")
+    with pytest.raises(
+        SchemaOutdatedError, match=r"basket refers to gatehouse_session.*let it refer to gatehouse_user"
+    ):
+        migrations.upgrade(database)
+    assert raw.execute("SELECT count(*) FROM basket").fetchall() == [(5,)]
+    assert migrations.current(database) == "0009"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE gatehouse_session DROP CONSTRAINT uq_gatehouse_session_digest",
+        NO_SEQUENCE,
+        f"{NO_SEQUENCE}; ALTER TABLE gatehouse_session ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY",
+    ],
+    ids=["no constraint", "no sequence", "identity"],
+)
+def test_sessions_move_whatever_gave_them_their_numbers(postgres_url, change):
+    database = Database(open_engine(postgres_url))
+    digests = [secrets.token_bytes(32) for _ in range(5)]
+    fill_old(database, digests)
+    with database.unit() as connection:
+        connection.exec_driver_sql(change)
+    migrations.upgrade(database)
+    assert [row.id for row in sessions_in(database)] == [row_number(digest) for digest in digests]
+    database.close()
+
+
+# --- many at once ------------------------------------------------------------------------------------------
 
 
 def test_several_apps_of_one_process_upgrade_at_once(tmp_path):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from flask_gatehouse.domain.audit import Finding, parse_link, write_whole
+from flask_gatehouse.domain.audit import Finding, HeadError, parse_link, write_whole
 from flask_gatehouse.flows import archive
 from flask_gatehouse.flows.archive import Order, Span
 from flask_gatehouse.kernel.errors import FileUnusableError
@@ -56,7 +56,7 @@ def export(services: Services, /, file: Path, *, reason: str, is_final: bool, as
             _export_and_delete(services, file, span, reason, as_json=as_json)
         else:
             _export(services, file, span, as_json=as_json)
-    except ValueError as error:
+    except HeadError as error:
         raise click.BadParameter(str(error), param_hint="--head") from error
 
 

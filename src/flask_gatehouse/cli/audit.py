@@ -11,7 +11,7 @@ import click
 from flask.cli import NoAppException, ScriptInfo
 
 from flask_gatehouse.domain import users
-from flask_gatehouse.domain.audit import KINDS, Finding, address_of, parse_link, verify_files
+from flask_gatehouse.domain.audit import KINDS, Finding, HeadError, address_of, parse_link, verify_files
 from flask_gatehouse.flows import archive as archive_flow
 from flask_gatehouse.kernel import settings
 from flask_gatehouse.kernel.errors import SettingsError
@@ -165,7 +165,7 @@ def verify(ctx: click.Context, files: tuple[Path, ...], head: str, *, with_datab
             told = _verify_files(ctx, files, head)
         else:
             told = _verify_database(services_of(ctx), files, head)
-    except ValueError as error:
+    except HeadError as error:
         raise click.BadParameter(str(error), param_hint="--head") from error
     if isinstance(told, Finding):
         _report_finding(told, as_json=as_json)

@@ -79,7 +79,7 @@ def export(
         What was written; or what is wrong with the chain, or that there is nothing, and then nothing was saved.
 
     Raises:
-        ValueError: the head given is none.
+        HeadError: the head given is none.
         FileUnusableError: the file cannot be made.
     """
     with services.database.snapshot() as connection:
@@ -117,7 +117,7 @@ def seal(
         What the file holds and how many rows were deleted now; or what does not agree, or why it cannot be.
 
     Raises:
-        ValueError: the head given is none.
+        HeadError: the head given is none.
         FileUnusableError: the file cannot be made.
         OSError: it cannot be read.
     """
@@ -202,7 +202,7 @@ def verify_with_files(
         How many rows agree, from the first of the files to the newest of the database; or the first finding.
 
     Raises:
-        ValueError: the head given is none.
+        HeadError: the head given is none.
         OSError: a file cannot be read.
     """
     wanted = parse_link(head) if head else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import IntegrityError
 
-from flask_gatehouse.domain.audit import Event, Finding
+from flask_gatehouse.domain.audit import Event, Finding, HeadError
 from flask_gatehouse.kernel.errors import DatabaseUnavailableError
 
 from .outcomes import Refused, refused_value
@@ -39,7 +39,7 @@ def verify_newest(services: Services, actor: Actor, head: str, source: Source) -
     try:
         with services.database.snapshot() as connection:
             found = services.audit.verify_newest(connection, ROWS_AT_MOST, head=head)
-    except ValueError as error:
+    except HeadError as error:
         text = str(error)
         return refused_value("head", f"{text[:1].upper()}{text[1:]}.")
     if isinstance(found, Finding):

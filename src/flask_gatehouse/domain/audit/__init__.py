@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
@@ -19,7 +20,7 @@ from flask_gatehouse.kernel.schema import chain_head, event
 from flask_gatehouse.kernel.statements import Statement
 
 from . import search, segments, verification
-from .chain import GENESIS, SEALED, START, UNSEALED, Finding, Link, Walk, line_of, link_hash, parse_link
+from .chain import GENESIS, SEALED, START, UNSEALED, Finding, HeadError, Link, Walk, line_of, link_hash, parse_link
 from .counts import EventCounts
 from .export import Checked, Stretch, pieces_of, verify_files, write_whole
 from .kinds import KINDS
@@ -54,6 +55,7 @@ __all__ = [
     "Event",
     "Finding",
     "Found",
+    "HeadError",
     "Link",
     "Sealed",
     "Segment",
@@ -133,6 +135,10 @@ class AuditLog:
 
         Returns:
             The rows, for `stream.tell` once the transaction is committed.
+
+        Raises:
+            LookupError: a kind is not one of `KINDS`.
+            TypeError: an id or the instant is no whole number: what is hashed must be what the database keeps.
         """
         pending = list(events)
         if not pending:
@@ -186,7 +192,7 @@ class AuditLog:
             How many rows agree, or the first finding.
 
         Raises:
-            ValueError: the head given is none, or lies inside a segment, so that only its file can tell.
+            HeadError: the head given is none, or lies inside a segment, so that only its file can tell.
         """
         found = verification.verify(connection, self._keys, head, progress=progress)
         return found if isinstance(found, Finding) else found.rows
@@ -202,7 +208,7 @@ class AuditLog:
             head: a head value emitted before, as `verify` takes it.
 
         Raises:
-            ValueError: the head given is none, or lies inside a segment, so that only its file can tell.
+            HeadError: the head given is none, or lies inside a segment, so that only its file can tell.
         """
         return verification.verify(connection, self._keys, head, most=most)
 
@@ -334,6 +340,10 @@ def head_text(event_id: int, last: bytes) -> str:
     return str(Link(event_id, last))
 
 
+def _id(user_id: int | None) -> int | None:
+    return None if user_id is None else index(user_id)
+
+
 def _values(event_id: int, item: Event, now: Instant) -> tuple[object, ...]:
     if item.kind not in KINDS:
         msg = f"unknown event kind {item.kind!r}"
@@ -341,12 +351,12 @@ def _values(event_id: int, item: Event, now: Instant) -> tuple[object, ...]:
     detail = json.dumps(dict(item.detail), separators=(",", ":"), sort_keys=True) if item.detail else ""
     return (
         event_id,
-        now,
+        index(now),
         item.kind,
         item.outcome,
-        item.actor.user_id,
+        _id(item.actor.user_id),
         item.actor.label,
-        item.user_id,
+        _id(item.user_id),
         item.source.address,
         item.source.agent,
         item.source.request_id,

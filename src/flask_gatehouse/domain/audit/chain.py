@@ -24,6 +24,10 @@ NOTED = frozenset({UNSEALED, SEALED})
 """Events about the chain itself, which a walk looks at more closely."""
 
 
+class HeadError(ValueError):
+    """The head that was given is none, or nothing here can be compared with it; the text says which."""
+
+
 class Link(NamedTuple):
     """A place in the chain.
 
@@ -47,12 +51,12 @@ def parse_link(text: str) -> Link:
     """Return the link that `number:hash` names.
 
     Raises:
-        ValueError: it names none.
+        HeadError: it names none.
     """
     parts = _HEAD.fullmatch(text)
     if parts is None:
         msg = "a head looks like 1234:… (number, colon, 64 hex digits)"
-        raise ValueError(msg)
+        raise HeadError(msg)
     return Link(int(parts[1]), bytes.fromhex(parts[2]))
 
 
@@ -123,7 +127,7 @@ class Batch(NamedTuple):
             lines = [line_of(row) for row in rows]  # one `try` for all, and where it fails one for each
         except (TypeError, ValueError):
             lines = [_line_or_none(row) for row in rows]
-        noted = [line for row, line in zip(rows, lines, strict=True) if row[2] in NOTED and line]
+        noted = [line for row, line in zip(rows, lines, strict=True) if line and row[2] in NOTED]
         return cls([row[0] for row in rows], lines, [row[12] for row in rows], noted)
 
 

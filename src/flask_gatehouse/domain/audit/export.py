@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from flask_gatehouse.kernel.clock import as_text
 from flask_gatehouse.kernel.errors import FileUnusableError
 
-from .chain import START, Batch, Finding, Link, Walk, parse_link
+from .chain import START, Batch, Finding, HeadError, Link, Walk, parse_link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -249,7 +249,7 @@ def verify_files(
         What agrees, or the first finding, whose text names the file.
 
     Raises:
-        ValueError: the head given is none, or lies before the first row.
+        HeadError: the head given is none, or lies before the first row.
         OSError: a file cannot be read.
     """
     wanted = parse_link(head) if head else START
@@ -292,7 +292,7 @@ def _first_row(path: Path) -> int:
 def _reachable(wanted: Link, before: Link) -> Link:
     if wanted != START and (wanted.id < before.id or (wanted.id == before.id and wanted != before)):
         msg = f"the head given ({wanted.id}) lies before the first row of the files ({before.id + 1})"
-        raise ValueError(msg)
+        raise HeadError(msg)
     return wanted
 
 

@@ -64,7 +64,8 @@ def _streamed(connection: Connection, where: list[ColumnElement[bool]]) -> Batch
     library: Any = connection.dialect.loaded_dbapi
     size = CHUNK if library.capabilities.has_stream_chunked() else 1  # before libpq 17: one row at a time
     columns: tuple[list[Any], ...] = ([], [], [], [])
-    with driver.cursor() as cursor, closing(cursor.stream(str(sql), binary=True, size=size)) as rows:
+    # The driver's plain cursor: a host's own kind may know no stream of binary rows.
+    with library.Cursor(driver) as cursor, closing(cursor.stream(str(sql), binary=True, size=size)) as rows:
         while some := list(islice(rows, CHUNK)):
             more: tuple[list[Any], ...] = Batch.of(some)
             for column, values in zip(columns, more, strict=True):

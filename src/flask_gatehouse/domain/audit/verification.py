@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from flask_gatehouse.kernel.schema import chain_head, event
 
-from .chain import GENESIS, START, Finding, Link, Walk, parse_link
+from .chain import GENESIS, START, Finding, HeadError, Link, Walk, parse_link
 from .rows import batches
 from .segments import Sealed
 
@@ -71,7 +71,7 @@ def verify(
         progress: called with the number of rows checked so far.
 
     Raises:
-        ValueError: the head given is none, or lies inside a segment, so that only its file can tell.
+        HeadError: the head given is none, or lies inside a segment, so that only its file can tell.
     """
     wanted = parse_link(head) if head else START
     stored = connection.execute(select(chain_head.c.event_id, chain_head.c.hash, chain_head.c.mac)).one_or_none()
@@ -81,7 +81,7 @@ def verify(
     if not (is_known := sealed.knows(wanted)):
         if is_known is None:
             msg = f"row {wanted.id} of this head was sealed: verify the exported file that holds it"
-            raise ValueError(msg)
+            raise HeadError(msg)
         return _not_given(wanted)
     start = _start(connection, sealed.end, wanted, most)
     if isinstance(start, Finding):
@@ -89,7 +89,8 @@ def verify(
     is_whole = start == sealed.end
     walk = Walk(start, wanted)
     rows = batches(connection, None if is_whole else start.id)
-    finding = walk.over(rows, progress) or walk.ended() or _verify_head(keys, stored, walk.last)
+    finding = walk.over(rows, progress) or _unmet(connection, walk, None if is_whole else start)
+    finding = finding or walk.ended() or _verify_head(keys, stored, walk.last)
     if is_whole:
         finding = _verify_segments(sealed, walk) or finding
     return finding or Verified(start, walk.last, is_whole)
@@ -117,6 +118,16 @@ def _start(connection: Connection, end: Link, wanted: Link, most: int | None) ->
         if one == wanted.id and found[one] != wanted.hash:
             return _not_given(wanted)
     return Link(number, found[number])
+
+
+def _unmet(connection: Connection, walk: Walk, start: Link | None) -> Finding | None:
+    """Find rows that no walk meets: a table that lost its primary key holds a number twice, or a row without one."""
+    walked = [] if start is None else [event.c.id > start.id]
+    if connection.scalar(select(func.count()).select_from(event).where(*walked)) == walk.rows:
+        return None
+    twice = select(event.c.id).where(*walked).group_by(event.c.id).having(func.count() > 1).order_by(event.c.id)
+    number = connection.scalars(twice.limit(1)).first()
+    return Finding(number or 0, f"row {number} is there more than once" if number else "a row has no number")
 
 
 def _verify_head(keys: KeyRing, stored: Any, last: Link) -> Finding | None:

@@ -296,7 +296,10 @@ class SqlSessions:
         _INSERT.write(connection, {**row._asdict(), "id": row_number(digest), "digest": digest})
 
     def rotate(self, connection: Connection, row: SessionRow, digest: bytes, *, with_data: bool) -> bool:
-        """Write a session's new digest, proofs, epoch and times; False when the row is gone (rule 11)."""
+        """Write a session's new digest, proofs, epoch and times; False when the row is gone (rule 11).
+
+        The caller holds the lock on the user's row: who ends sessions looks for them by their numbers.
+        """
         values: dict[str, object] = {
             "id": row_number(digest),
             "digest": digest,
@@ -311,7 +314,7 @@ class SqlSessions:
         return connection.execute(update(session).where(session.c.id == row.id).values(**values)).rowcount == 1
 
     def hold(self, connection: Connection, session_id: int, digest: bytes, proofs: str) -> bool:
-        """Write a pending login's new digest and proofs; False when the row is gone or pending no more."""
+        """Write a pending login's new digest and proofs, as `rotate` does; False when it is gone or active."""
         pending = update(session).where(session.c.id == session_id, session.c.is_pending.is_(True))
         return connection.execute(pending.values(id=row_number(digest), digest=digest, proofs=proofs)).rowcount == 1
 
