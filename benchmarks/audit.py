@@ -17,7 +17,7 @@ from time import perf_counter
 import click
 from rich.console import Console
 
-from benchmarks import postgres, report, results
+from benchmarks import fill, postgres, report, results
 from benchmarks.promises import Promise
 from benchmarks.results import Result
 from flask_gatehouse import migrations
@@ -115,6 +115,7 @@ def measure(console: Console, name: str, url: str, rows: int) -> list[Line]:
         made = SINGLE * ROUNDS
         with report.progress(console, f"{name}: appending", (rows - made) // MANY) as tick:
             many = append(database, made, rows - made, MANY, tick)
+        fill.tidied(database)
         found = [
             Line(name, "append, one row a transaction", f"{single:,.0f} rows/s"),
             Line(name, f"append, {MANY} rows a transaction", f"{many:,.0f} rows/s"),

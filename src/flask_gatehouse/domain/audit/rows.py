@@ -34,6 +34,11 @@ def batches(connection: Connection, after: int | None = None, last: int | None =
         after: begin behind this number; None: with the least there is, even if that cannot be.
         last: end with this number; None: with the newest.
     """
+    if connection.dialect.name == "postgresql":
+        for first in _firsts(connection, after, last):
+            end = first + BATCH - 1
+            yield _streamed(connection, first, end if last is None else min(end, last))
+        return
     while True:
         where = [event.c.id > after] if after is not None else []
         if last is not None:
@@ -45,21 +50,24 @@ def batches(connection: Connection, after: int | None = None, last: int | None =
         after = batch.ids[-1]
 
 
-def _fetched(connection: Connection, where: list[ColumnElement[bool]]) -> Batch:
-    if connection.dialect.name != "sqlite":
-        return _streamed(connection, where)
-    try:
-        found = _drivers_rows(connection, _page(where, *_WRITTEN))
-    except (exc.DBAPIError, connection.dialect.loaded_dbapi.Error):
-        return _one_by_one(connection, where)
-    ids, lines, hashes, marks = map(list, zip(*found, strict=True)) if found else ([], [], [], [])
-    return Batch(ids, lines, hashes, [line for line, mark in zip(lines, marks, strict=True) if mark])
+def _firsts(connection: Connection, after: int | None, last: int | None) -> Iterator[int]:
+    """Yield where each batch begins: after a gap, with the next number that there is."""
+    while True:
+        first = first_id(connection, None if after is None else event.c.id > after)
+        if first is None or (last is not None and first > last):
+            return
+        yield first
+        after = first + BATCH - 1
 
 
-def _streamed(connection: Connection, where: list[ColumnElement[bool]]) -> Batch:
-    """Make lines of PostgreSQL's rows while it goes on with the next; nothing is left open when this returns."""
+def _streamed(connection: Connection, first: int, last: int) -> Batch:
+    """Make lines of PostgreSQL's rows while it goes on with the next; nothing is left open when this returns.
+
+    Both ends are named: without statistics of the table it would look at all that comes behind the first.
+    """
     # Numbers stand in the text: the driver runs it, and SQLAlchemy's parameters are not the driver's.
-    sql = _page(where, *event.c).compile(connection, compile_kwargs={"literal_binds": True})
+    query = select(*event.c).where(event.c.id.between(first, last)).order_by(event.c.id)
+    sql = query.compile(connection, compile_kwargs={"literal_binds": True})
     driver: Any = connection.connection.dbapi_connection
     library: Any = connection.dialect.loaded_dbapi
     size = CHUNK if library.capabilities.has_stream_chunked() else 1  # before libpq 17: one row at a time
@@ -71,6 +79,15 @@ def _streamed(connection: Connection, where: list[ColumnElement[bool]]) -> Batch
             for column, values in zip(columns, more, strict=True):
                 column.extend(values)
     return Batch(*columns)
+
+
+def _fetched(connection: Connection, where: list[ColumnElement[bool]]) -> Batch:
+    try:
+        found = _drivers_rows(connection, _page(where, *_WRITTEN))
+    except (exc.DBAPIError, connection.dialect.loaded_dbapi.Error):
+        return _one_by_one(connection, where)
+    ids, lines, hashes, marks = map(list, zip(*found, strict=True)) if found else ([], [], [], [])
+    return Batch(ids, lines, hashes, [line for line, mark in zip(lines, marks, strict=True) if mark])
 
 
 _WRITTEN = (
