@@ -10,14 +10,13 @@ from sqlalchemy import func, literal, select, tuple_, union_all
 
 from flask_gatehouse.kernel.schema import event
 
-from .rows import SLACK
+from .rows import BIGGEST, SLACK
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Select
 
     from flask_gatehouse.kernel.clock import Instant
 
-BIGGEST = 2**63 - 1
 READ_AT_MOST = 10_000
 """Rows that one page looks at where several things are asked for at once: no index holds them all."""
 
