@@ -140,6 +140,7 @@ def test_v2_2_1_a_query_that_cannot_be_is_refused(root):
         answer = root.get(f"{PAGE}?{query}")
         assert answer.status_code == 422, query
         assert 'id="username-error"' in answer.get_data(as_text=True)
+        assert 'value="None"' not in answer.get_data(as_text=True)
     assert root.get(f"{PAGE}?after={'9' * 18}-{'f' * 16}").status_code == 200
 
 

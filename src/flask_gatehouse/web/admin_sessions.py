@@ -48,7 +48,7 @@ def _context(listed: console_forms.SessionsForm, found: live_sessions.Page, acte
     return {
         "sessions": found.sessions,
         "after": console_forms.place_text(found.after),
-        "username": listed.username.data,
+        "username": listed.username.data or "",
         "query": _query(listed),
         "identity": identity,
         "is_fresh": wired().is_fresh(identity),

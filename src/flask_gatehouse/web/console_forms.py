@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flask_gatehouse.kernel.clock import Instant
 
 NO_NUMBER = "The number after which the page begins is no number."
-NO_PLACE = "The session after which the page begins is none."
+NO_PLACE = "Where the page begins cannot be read: begin with the newest."
 KEY_DIGITS = 18
 """So many fit into 64 bits, whatever they are."""
 _PLACE = re.compile(rf"([0-9]{{1,{KEY_DIGITS}}})-({PUBLIC_ID.pattern})")
