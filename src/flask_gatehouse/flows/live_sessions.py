@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flask_gatehouse.domain.sessions import Place, row_proven_at
+from flask_gatehouse.domain.sessions import row_proven_at
 from flask_gatehouse.kernel.identity import ADMIN
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from flask_gatehouse.domain.sessions import SessionRow
+    from flask_gatehouse.domain.sessions import Place, SessionRow
     from flask_gatehouse.domain.users import UserRecord
 
     from .services import Services
@@ -66,16 +66,12 @@ def page(services: Services, connection: Connection, *, after: Place | None = No
         live = _live(services, connection, rows)
         if len(found) + len(live) > limit:
             found += live[: limit - len(found)]
-            return Page(found, _place(found[-1].row))
+            return Page(found, found[-1].row.place)
         found += live
         if len(rows) < step:
             return Page(found, None)
-        read, step, after = read + step, 2 * step, _place(rows[-1][0])
+        read, step, after = read + step, 2 * step, rows[-1][0].place
     return Page(found, after)
-
-
-def _place(row: SessionRow) -> Place:
-    return Place(row.created_at, row.public_id)
 
 
 def _live(services: Services, connection: Connection, rows: Iterable[tuple[SessionRow, str]]) -> list[LiveSession]:

@@ -25,42 +25,51 @@ KEY_DIGITS = 18
 _PLACE = re.compile(rf"([0-9]{{1,{KEY_DIGITS}}})-({PUBLIC_ID.pattern})")
 
 
-class Key(Line):
+class Read(Line):
+    """A line that is read into a value, where one was typed. A class of it gives `read`."""
+
+    def read(self, text: str) -> None:
+        """Keep the value.
+
+        Raises:
+            ValueError: it is none; the text is the message.
+        """
+        raise NotImplementedError
+
+    def pre_validate(self, form: Any) -> None:
+        """Read what was typed.
+
+        Raises:
+            StopValidation: it cannot be read.
+        """
+        super().pre_validate(form)
+        try:
+            if self.data:
+                self.read(self.data)
+        except ValueError as error:
+            raise StopValidation(str(error)) from None
+
+
+class Key(Read):
     """The key that a page of a list begins after, as a number that the database can hold."""
 
     number: int = 0
 
-    def pre_validate(self, form: Any) -> None:
-        """Read the number.
-
-        Raises:
-            StopValidation: it is none.
-        """
-        super().pre_validate(form)
-        if not self.data:
-            return
-        if not (self.data.isascii() and self.data.isdecimal() and len(self.data) <= KEY_DIGITS):
-            raise StopValidation(NO_NUMBER)
-        self.number = int(self.data)
+    def read(self, text: str) -> None:  # noqa: D102
+        if not (text.isascii() and text.isdecimal() and len(text) <= KEY_DIGITS):
+            raise ValueError(NO_NUMBER)
+        self.number = int(text)
 
 
-class SessionPlace(Line):
+class SessionPlace(Read):
     """The session that a page of the list begins after: when it began, and its public id."""
 
     place: Place | None = None
 
-    def pre_validate(self, form: Any) -> None:
-        """Read the place.
-
-        Raises:
-            StopValidation: it is none.
-        """
-        super().pre_validate(form)
-        if not self.data:
-            return
-        found = _PLACE.fullmatch(self.data)
+    def read(self, text: str) -> None:  # noqa: D102
+        found = _PLACE.fullmatch(text)
         if found is None:
-            raise StopValidation(NO_PLACE)
+            raise ValueError(NO_PLACE)
         self.place = Place(int(found[1]), found[2])
 
 
@@ -69,55 +78,34 @@ def place_text(place: Place | None) -> str:
     return "" if place is None else f"{place.created_at}-{place.public_id}"
 
 
-class Moment(Line):
+class Moment(Read):
     """A time in ISO 8601 with its offset."""
 
     at: Instant | None = None
 
-    def pre_validate(self, form: Any) -> None:
-        """Read the time.
-
-        Raises:
-            StopValidation: it is none, or none that can be shown again.
-        """
-        super().pre_validate(form)
-        try:
-            self.at = from_text(self.data) if self.data else None
-        except ValueError as error:
-            raise StopValidation(str(error)) from None
+    def read(self, text: str) -> None:  # noqa: D102
+        self.at = from_text(text)
 
 
-class NetworkAddress(Line):
-    """An address as the audit log holds it."""
+class NetworkAddress(Read):
+    """An address, in the one form that the audit log holds it in."""
 
     canonical: str = ""
 
-    def pre_validate(self, form: Any) -> None:
-        """Bring the address into its one form.
-
-        Raises:
-            StopValidation: it is none.
-        """
-        super().pre_validate(form)
+    def read(self, text: str) -> None:  # noqa: D102
         try:
-            self.canonical = address_of(self.data) if self.data else ""
+            self.canonical = address_of(text)
         except ValueError as error:
-            text = str(error)
-            raise StopValidation(f"{text[:1].upper()}{text[1:]}.") from None
+            told = str(error)
+            raise ValueError(f"{told[:1].upper()}{told[1:]}.") from None
 
 
-class EventKind(Line):
+class EventKind(Read):
     """A kind of event; empty: any."""
 
-    def pre_validate(self, form: Any) -> None:
-        """Take a kind that exists.
-
-        Raises:
-            StopValidation: there is none of this name.
-        """
-        super().pre_validate(form)
-        if self.data and self.data not in KINDS:
-            raise StopValidation("No event is called so.")
+    def read(self, text: str) -> None:  # noqa: D102
+        if text not in KINDS:
+            raise ValueError("No event is called so.")
 
 
 class ReasonForm(GatehouseForm):

@@ -64,6 +64,7 @@ _WRITTEN = _span(
 )
 """What SQLite writes by itself: the same lines as `chain.line_of` in half the time, held together by a test."""
 _IDS = _span(event.c.id)
+_NUMBERS = tuple(place for place, column in enumerate(event.c) if isinstance(column.type, Integer))
 
 
 def _streamed(connection: Connection, span: dict[str, int]) -> Batch:
@@ -98,9 +99,6 @@ def _written(connection: Connection, span: dict[str, int]) -> Batch:
 def _one_by_one(connection: Connection, span: dict[str, int]) -> Batch:
     """Read rows that SQLite cannot write as JSON: one of them holds bytes where a text belongs, or no UTF-8."""
     return Batch.of([_readable(connection, number) for (number,) in _IDS.rows(connection, span)])
-
-
-_NUMBERS = tuple(place for place, column in enumerate(event.c) if isinstance(column.type, Integer))
 
 
 def _readable(connection: Connection, number: int) -> tuple[Any, ...]:

@@ -59,6 +59,11 @@ class SessionRow(NamedTuple):
     address: str
     data: str
 
+    @property
+    def place(self) -> Place:
+        """Where it stands in the list of all."""
+        return Place(self.created_at, self.public_id)
+
 
 def row_number(digest: bytes) -> int:
     """Return the number of a session's row, its `id`: the first 63 bits of its digest.
